@@ -1,0 +1,1 @@
+"""Case results and history to findings and figures. Pure: nothing here touches the world."""

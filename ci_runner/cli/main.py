@@ -1,0 +1,85 @@
+"""Finds the command, lets its module parse and act, and turns errors into two lines and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from ci_runner import __version__
+
+# name → (module, one line of help). A module defines `EXAMPLE`, `add_arguments(parser)` and `run(arguments) -> int`.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("ci_runner.cli.run", "run suites here or on a leased machine, and say what came of it"),
+}
+
+
+class Command(Protocol):
+    """What every module of a command offers."""
+
+    EXAMPLE: str
+    add_arguments: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the return value is the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = next((word for word in words if not word.startswith("-")), None)
+    parser = build_parser(name if words[:1] == [name] else None)
+    arguments = parser.parse_args(words)
+    if not hasattr(arguments, "run_command"):
+        parser.print_help()
+        return 0
+    return guarded(lambda: cast("int", arguments.run_command(arguments)))
+
+
+def build_parser(only: str | None = None) -> ArgumentParser:
+    """The parser of all commands; with `only`, just that command's arguments are filled in (imports are dear)."""
+    parser = ArgumentParser(
+        prog="ci-runner",
+        description="Choose the tests a change needs, lease a machine that can run them, run them, and say what broke.",
+        epilog="example: ci-runner run --test-path tests",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ci-runner {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for name, (module, text) in COMMANDS.items():
+        if only in COMMANDS and name != only:
+            continue
+        sub = commands.add_parser(name, help=text, formatter_class=RawDescriptionHelpFormatter)
+        if name == only:
+            fill(sub, load(module), text)
+    return parser
+
+
+def load(module: str) -> Command:
+    """The module of a command."""
+    return cast("Command", importlib.import_module(module))
+
+
+def fill(parser: ArgumentParser, command: Command, text: str) -> None:
+    """Give a command its description, arguments, example and action."""
+    parser.description = text[0].upper() + text[1:] + "."
+    parser.epilog = f"example: {command.EXAMPLE}"
+    command.add_arguments(parser)
+    parser.set_defaults(run_command=command.run)
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run the action; a known error becomes its lines on stderr and its exit code."""
+    from ci_runner.errors import CANCELLED, CiRunnerError
+
+    try:
+        return action()
+    except CiRunnerError as error:
+        print("\n".join(error.lines()), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("ci-runner: cancelled", file=sys.stderr)
+        return CANCELLED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, as `| head` does; nothing is left to say
+        return 0

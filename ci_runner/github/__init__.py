@@ -1,0 +1,1 @@
+"""What GitHub says and hears: event payloads, workflow commands, the client."""

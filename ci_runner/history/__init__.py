@@ -1,0 +1,1 @@
+"""Records in a store, and questions asked of them."""

@@ -1,0 +1,1 @@
+"""Where machines come from, and how they are given back."""

@@ -1,0 +1,1 @@
+"""How a leased machine is spoken to: the Shell protocol and its implementations."""

@@ -1,0 +1,1 @@
+"""Results to text and pages for people, and the publishers that carry them there."""
