@@ -41,14 +41,14 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
     """
     values = {
         name: _value(annotation, data[name])
-        for name, annotation in _annotations(kind).items()
+        for name, annotation in _annotations(typing.cast("typing.Hashable", kind)).items()
         if name in data
     }
     return kind(**values)
 
 
 @functools.cache
-def _annotations(kind: type) -> dict[str, Any]:
+def _annotations(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind, vars(model))
     return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
 

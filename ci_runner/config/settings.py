@@ -1,0 +1,86 @@
+"""What the rest of the program sees of the configuration: frozen values with the origin of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ci_runner.model import MachineSpec, Runner, Suite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a value came from: default, a file with its line, an environment variable or a flag."""
+
+    kind: str  # default | file | environment | flag
+    name: str  # the file's path, the variable, the flag; "" for default
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagSpec:
+    """A feature flag that chooses between the python and the shell runner, as configured."""
+
+    name: str
+    enabled: bool = True  # False is the kill switch: everyone gets the shell runner
+    percentage: float | None = None  # None: the phase decides
+    salt: str = ""
+    opt_in: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # users, labels, branches, teams, suites
+    opt_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    suites: tuple[str, ...] = ()  # empty: all suites
+    problems: tuple[str, ...] = ()  # what could not be parsed; any problem means off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A test whose failure is shown and not red until a date."""
+
+    test: str  # a node id, or a glob over node ids
+    owner: str
+    expires: str  # YYYY-MM-DD; the first day on which a failure is red again
+    reason: str = ""
+    suite: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """When a runner KPI is so bad that something has to happen."""
+
+    name: str
+    metric: str  # success-rate | fallback-rate | error-rate | time-ratio | memory-ratio
+    above: float | None = None
+    below: float | None = None
+    action: str = "report"  # report | issue | disable-flag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration, resolved."""
+
+    root: Path
+    name: str = ""
+    default_branch: str = "main"
+    default_runner: Runner = Runner.PYTHON
+    developer: str = ""
+    team: str | None = None
+    suites: Mapping[str, Suite] = field(default_factory=dict)
+    machines: Mapping[str, MachineSpec] = field(default_factory=dict)
+    flags: Mapping[str, FlagSpec] = field(default_factory=dict)
+    path_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ignored_paths: tuple[str, ...] = ()  # changes that select nothing by themselves
+    allow_nothing_due: bool = True  # an empty selection that the rules explain is green
+    quarantine: tuple[Quarantine, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    shadow_runs: int = 20  # clean runs after which a flag that was turned off comes back
+    budgets: Mapping[str, float] = field(default_factory=dict)  # name → dollars a month
+    notify: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    stores: Mapping[str, str] = field(
+        default_factory=dict
+    )  # name → location; "history" is the one for Records
+    log_limit_bytes: int = 256 * 1024 * 1024
+    fetched_from: tuple[str, ...] = ()  # the files that were read, in order
+    origins: Mapping[str, Origin] = field(default_factory=dict)  # "suites.unit.timeout" → origin
+    values: Mapping[str, object] = field(default_factory=dict)  # the same keys → the value as configured
