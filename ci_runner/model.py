@@ -16,7 +16,7 @@ class Lane(StrEnum):
 
 
 class Risk(StrEnum):
-    """How much can go wrong if the other runner takes over; high risk never falls back."""
+    """How much can go wrong in a suite; `[project] fallback-risks` says at which levels the shell runner may take over."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -184,7 +184,7 @@ class Suite:
     workers: str | None = None  # pytest-xdist: "auto" or a number
     env: Mapping[str, str] = field(default_factory=dict)
     when: When = field(default_factory=When)
-    needs: Needs = field(default_factory=Needs)
+    needs: Needs | None = None  # None: takes the whole machine for itself
     shards: int = 1
     exclusive: str | None = None  # at most one suite of one plan may claim this name
     allow_empty: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ci_runner.model import MachineSpec, Runner, Suite
+from ci_runner.model import MachineSpec, Risk, Runner, Suite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,9 @@ class Settings:
     name: str = ""
     default_branch: str = "main"
     default_runner: Runner = Runner.PYTHON
+    fallback_risks: tuple[Risk, ...] = (Risk.LOW, Risk.MEDIUM)  # suites of these risks may fall back to the shell runner
+    retry_limit: int = 20  # with more failing tests than this the failure is systemic, and nothing is retried
+    resume_limit: int = 3  # new machines that one selection may get after its own was taken away
     developer: str = ""
     team: str | None = None
     suites: Mapping[str, Suite] = field(default_factory=dict)
