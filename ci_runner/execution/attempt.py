@@ -1,0 +1,268 @@
+"""One try to run one selection on a prepared machine: build the job, follow it, keep and read what it left."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci_runner.errors import CiRunnerError, MachineError, SetupError
+from ci_runner.execution.fallback import PYTEST_INTERNAL_ERROR, Evidence, Fault, find_fault
+from ci_runner.execution.folder import safe_name
+from ci_runner.execution.prepare import (
+    SHELL_FALLBACK,
+    Prepared,
+    explain_no_pytest,
+    how_it_ended,
+    make_job,
+    run_setup,
+)
+from ci_runner.execution.pytest_suite import build_job_command
+from ci_runner.execution.shell_plan import shell_command
+from ci_runner.execution.watch import Follower, follow
+from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
+from ci_runner.remote.base import Job, JobStatus, Shell
+from ci_runner.results.attempt import Collected, collect
+from ci_runner.results.sidecar import read_sidecar
+
+if TYPE_CHECKING:
+    from ci_runner.execution.session import Session
+
+FETCH_LIMIT = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """An attempt with what it yielded, and the runner's fault if it was the runner that broke."""
+
+    attempt: Attempt
+    collected: Collected
+    fault: Fault | None = None
+    error: CiRunnerError | None = None  # setup or machine trouble, with its fix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What an attempt runs on the machine."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    files: Mapping[str, bytes]
+    sidecar: bool  # whether the suite's own pytest writes one
+
+
+def run_attempt(
+    session: Session,
+    prepared: Prepared,
+    selection: Selection,
+    *,
+    lease_id: str,
+    number: int,
+    kind: str,
+    runner: Runner,
+    only: Sequence[str] | None,
+    setup: bool,
+) -> Tried:
+    """Run the selection once; whatever happens, the attempt is recorded before and after."""
+    attempt_id = f"{selection.id}.{number}"
+    folder = session.folder.attempt(attempt_id)
+    attempt = Attempt(
+        id=attempt_id,
+        selection=selection.id,
+        suite=selection.suite.name,
+        number=number,
+        runner=runner,
+        lease_id=lease_id,
+        folder=f"attempts/{attempt_id}",
+        log=f"logs/{attempt_id}.log",
+        started_at=session.clock(),
+        kind=kind,
+    )
+    session.folder.write_attempt(attempt)
+    session.listener.attempt_started(attempt)
+    error: CiRunnerError | None = None
+    sidecar = False
+    try:
+        if setup:
+            run_setup(session, prepared, selection, attempt)
+        command = build_command(selection, prepared, folder, runner=runner, only=only)
+        sidecar = command.sidecar
+        attempt = _run(session, prepared, selection, attempt, command, folder)
+        if attempt.state is AttemptState.RUNNER_FAILED and sidecar:
+            error = explain_no_pytest(prepared)
+            if error is not None:
+                attempt = dataclasses.replace(attempt, state=AttemptState.SETUP_FAILED, reason=error.what)
+    except SetupError as caught:
+        error = caught
+        attempt = dataclasses.replace(attempt, state=AttemptState.SETUP_FAILED, reason=caught.what)
+    except MachineError as caught:
+        error = caught
+        attempt = dataclasses.replace(attempt, state=AttemptState.PREEMPTED, reason=caught.what)
+    attempt = dataclasses.replace(attempt, ended_at=session.clock())
+    session.folder.write_attempt(attempt)
+    session.listener.attempt_ended(attempt)
+    collected = collect(folder, suite=selection.suite, attempt=attempt)
+    return Tried(
+        attempt=attempt,
+        collected=collected,
+        fault=_fault(attempt, folder, collected, sidecar),
+        error=error,
+    )
+
+
+def build_command(
+    selection: Selection, prepared: Prepared, folder: Path, *, runner: Runner, only: Sequence[str] | None
+) -> Command:
+    """The command of this runner for this selection."""
+    suite, shell = selection.suite, prepared.shell
+    remote = shell.job_folder(folder)
+    if runner is Runner.SHELL:
+        argv, env, files = shell_command(
+            suite,
+            python=prepared.python,
+            work=shell.work,
+            attempt_folder=remote,
+            shell_fallback=f"{shell.scratch}/shell_fallback",
+            only=only,
+            shard=selection.shard,
+        )
+        script = SHELL_FALLBACK / "run_suite.sh"
+        shell.write(f"{shell.scratch}/shell_fallback/run_suite.sh", script.read_bytes(), mode=0o755)
+        return Command(argv=argv, env=env, files=files, sidecar=False)
+    if suite.command is not None:
+        remove_stale_junit(shell, suite)
+        return Command(argv=("bash", "-c", suite.command), env={}, files={}, sidecar=False)
+    built = build_job_command(
+        suite,
+        python=prepared.python,
+        work=shell.work,
+        onboard=prepared.onboard,
+        attempt_folder=remote,
+        only=only,
+        exists=lambda path: bool(shell.glob(path)),
+    )
+    return Command(argv=built.argv, env=built.env, files=built.files, sidecar=True)
+
+
+def remove_stale_junit(shell: Shell, suite: Suite) -> None:
+    """Remove what matches the suite's JUnit patterns before it runs: an old report must not look like a new one."""
+    stale = [path for pattern in suite.junit for path in shell.glob(pattern)]
+    if stale:
+        shell.run(["rm", "-f", "--", *stale], seconds=60.0, cwd=shell.work)
+
+
+def _run(
+    session: Session,
+    prepared: Prepared,
+    selection: Selection,
+    attempt: Attempt,
+    command: Command,
+    folder: Path,
+) -> Attempt:
+    shell = prepared.shell
+    remote = shell.job_folder(folder)
+    job = make_job(
+        session,
+        shell,
+        name=attempt.id,
+        argv=command.argv,
+        folder=folder,
+        env={**command.env, **selection.suite.env},
+        timeout_seconds=selection.suite.timeout_seconds,
+        sidecar=f"{remote}/sidecar.jsonl" if command.sidecar else None,
+    )
+    for name, data in command.files.items():
+        shell.write(f"{remote}/{name}", data)
+    shell.start(job)
+    status = follow(
+        session,
+        shell,
+        job,
+        attempt,
+        sidecar=Follower(shell, f"{remote}/sidecar.jsonl", folder / "sidecar.jsonl")
+        if command.sidecar
+        else None,
+        log=Follower(shell, job.log, session.folder.path / attempt.log),
+    )
+    _fetch(shell, job, selection.suite, folder)
+    return judge_end(session, attempt, status, folder, sidecar=command.sidecar, suite=selection.suite)
+
+
+def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
+    """Bring what the suite left: JUnit files that its patterns name, and stacks if the machine is elsewhere."""
+    for pattern in suite.junit:
+        for path in shell.glob(pattern):
+            target = folder / "junit" / f"{safe_name(path)}"
+            target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
+    if job.folder != str(folder):
+        for name in ("stacks.txt", "junit/pytest.xml"):
+            data = shell.read(f"{job.folder}/{name}", limit=FETCH_LIMIT)
+            if data:
+                (folder / name).write_bytes(data)
+
+
+def judge_end(
+    session: Session, attempt: Attempt, status: JobStatus, folder: Path, *, sidecar: bool, suite: Suite
+) -> Attempt:
+    """What the end of the job means for the attempt."""
+    state, reason = AttemptState.FINISHED, None
+    if session.cancellation.requested:
+        state, reason = AttemptState.CANCELLED, f"cancelled by {session.cancellation.reason}"
+    elif status.error:
+        return dataclasses.replace(
+            attempt, state=AttemptState.RUNNER_FAILED, reason=how_it_ended(status, None), exit_code=None
+        )
+    elif status.timed_out:
+        state, reason = AttemptState.TIMED_OUT, how_it_ended(status, suite.timeout_seconds)
+    elif status.supervisor_lost:
+        state, reason = (
+            AttemptState.KILLED,
+            "something the suite started killed the process that watched over it",
+        )
+    elif status.exit_code < 0:
+        state = AttemptState.KILLED
+        reason = f"ended by signal {-status.exit_code} ({signal_name(-status.exit_code)})"
+    elif sidecar and attempt.runner is Runner.PYTHON and not read_sidecar(folder / "sidecar.jsonl").sessions:
+        state = AttemptState.RUNNER_FAILED
+        reason = f"pytest ended (exit {status.exit_code}) before the sidecar plugin was loaded"
+    return dataclasses.replace(
+        attempt,
+        state=state,
+        reason=reason,
+        exit_code=status.exit_code,
+        usage=Usage(cpu_seconds=status.cpu_seconds, peak_memory_bytes=status.peak_memory_bytes),
+    )
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11; the number for one that this platform does not know."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
+
+
+def _fault(attempt: Attempt, folder: Path, collected: Collected, sidecar: bool) -> Fault | None:
+    log = read_sidecar(folder / "sidecar.jsonl") if sidecar else None
+    return find_fault(
+        Evidence(
+            attempt=attempt,
+            sessions=len(log.sessions) if log else 0,
+            tests_started=len(log.ended) + len(log.running) if log else 0,
+            outcomes=[case.outcome for case in collected.cases],
+            bad_lines=log.bad_lines if log else 0,
+            sidecar_expected=sidecar,
+        )
+    )
+
+
+def reproduce(selection: Selection, test: str) -> str:
+    """The command with which a person runs one test of a suite again here."""
+    return f"ci-runner run {shlex.quote(selection.suite.name)} --only {shlex.quote(test)}"
+
+
+__all__ = ["PYTEST_INTERNAL_ERROR", "Tried", "build_command", "reproduce", "run_attempt", "signal_name"]

@@ -1,0 +1,66 @@
+"""Borrows a machine for a selection and gives it back whatever happens."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ci_runner.errors import CapacityError
+from ci_runner.model import Lease, LeaseState, MachineSpec, Selection
+from ci_runner.providers.leases import new_lease_id
+
+if TYPE_CHECKING:
+    from ci_runner.execution.session import Session
+    from ci_runner.providers.base import Provider
+
+ACQUIRE_SECONDS = 1800.0
+MARGIN_SECONDS = 900.0  # beyond the suite's own timeouts, for staging, retries and giving back
+
+
+@contextmanager
+def borrowed(session: Session, selection: Selection) -> Iterator[tuple[Provider, Lease]]:
+    """A ready machine for the length of the block. The lease's identity exists before the machine does (law 1)."""
+    machine = machine_of(session, selection)
+    provider = session.provider_of(machine.provider)
+    lease = request(session, selection, machine)
+    session.listener.leasing(lease)
+    try:
+        offers = provider.offers(machine)
+        if not offers:
+            raise CapacityError(f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}")
+        lease = provider.acquire(lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
+        session.listener.leased(lease)
+        for note in lease.notes:
+            session.listener.note(note)
+        yield provider, lease
+    finally:
+        provider.release(lease)
+        session.listener.released(dataclasses.replace(lease, state=LeaseState.GONE))
+
+
+def machine_of(session: Session, selection: Selection) -> MachineSpec:
+    """The machine that this run uses for the selection."""
+    return session.settings.machines[session.machine or selection.suite.machine]
+
+
+def request(session: Session, selection: Selection, machine: MachineSpec) -> Lease:
+    """A lease that asks for a machine; its expiry covers everything the suite may do."""
+    suite, now = selection.suite, session.clock()
+    seconds = (
+        suite.timeout_seconds * (1 + suite.retries)
+        + suite.setup_timeout_seconds * len(suite.setup)
+        + MARGIN_SECONDS
+    )
+    if machine.max_minutes is not None:
+        seconds = min(seconds, machine.max_minutes * 60.0)
+    return Lease(
+        id=new_lease_id(session.run_id, selection.id),
+        machine=machine,
+        owner=session.developer,
+        run_id=session.run_id,
+        suite=suite.name,
+        created_at=now,
+        expires_at=now + seconds,
+    )

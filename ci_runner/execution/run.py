@@ -1,0 +1,153 @@
+"""The spine: a plan becomes leases, attempts, cases, a verdict, and the files of the run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from ci_runner import errors
+from ci_runner.execution.schedule import Capacity, next_to_start
+from ci_runner.execution.selection import run_selection
+from ci_runner.execution.session import Session, Signals
+from ci_runner.model import Counts, Plan, RunResult, Selection, SuiteResult, Verdict
+
+if TYPE_CHECKING:
+    from ci_runner.execution.listener import Listener
+
+# The first that occurs decides the run: what keeps results from being known outranks what they say.
+WORST_FIRST = (
+    errors.CANCELLED,
+    errors.NOT_TRUSTED,
+    errors.REFUSED_BUDGET,
+    errors.AUTHENTICATION,
+    errors.QUOTA,
+    errors.NO_CAPACITY,
+    errors.PREEMPTED,
+    errors.MACHINE,
+    errors.USAGE,
+    errors.INCOMPLETE,
+    errors.TESTS_FAILED,
+)
+TICK_SECONDS = 0.2
+
+
+def execute(session: Session, plan: Plan) -> RunResult:
+    """Run every selection of the plan, side by side where their needs fit, and judge the whole."""
+    started = session.clock()
+    session.folder.create()
+    session.folder.write_plan(plan)
+    session.listener.planned(session.run_id, plan, session.folder.path)
+    with Signals(session.cancellation):
+        suites = _run_all(session, plan.selected)
+    return conclude(session, plan, suites, started=started, ended=session.clock())
+
+
+def conclude(
+    session: Session, plan: Plan, suites: Sequence[SuiteResult], *, started: float, ended: float
+) -> RunResult:
+    """The run's verdict from its suites'."""
+    exit_code = worst(result.exit_code for result in suites)
+    if session.cancellation.requested:
+        exit_code = errors.CANCELLED
+    verdict = _verdict(suites, plan, exit_code)
+    if not suites and verdict is not Verdict.PASSED:
+        exit_code = exit_code or errors.INCOMPLETE
+    notes = list(plan.notes)
+    notes += dict.fromkeys(note for result in suites for lease in result.leases for note in lease.notes)
+    return RunResult(
+        run_id=session.run_id,
+        plan=plan,
+        suites=tuple(suites),
+        verdict=verdict,
+        counts=total(result.counts for result in suites),
+        started_at=started,
+        ended_at=ended,
+        developer=session.developer,
+        exit_code=exit_code,
+        findings=tuple(finding for result in suites for finding in result.findings),
+        notes=tuple(notes),
+        cost_usd=sum(_cost(result) for result in suites),
+    )
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code of a run from those of its suites."""
+    seen = set(codes)
+    return next((code for code in WORST_FIRST if code in seen), errors.OK)
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """The sum of counts, field by field."""
+    items = list(parts)
+    return Counts(**{name: sum(getattr(item, name) for item in items) for name in Counts.__slots__})
+
+
+def _verdict(suites: Sequence[SuiteResult], plan: Plan, exit_code: int) -> Verdict:
+    verdicts = {result.verdict for result in suites}
+    if not suites:
+        return Verdict.PASSED if plan.nothing_due else Verdict.EMPTY
+    if exit_code not in (errors.OK, errors.TESTS_FAILED, errors.INCOMPLETE):
+        return Verdict.INCOMPLETE
+    for verdict in (Verdict.INCOMPLETE, Verdict.EMPTY, Verdict.FAILED):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASSED
+
+
+def _cost(result: SuiteResult) -> float:
+    """Dollars for the time that the leases were held, by the second."""
+    ends = [attempt.ended_at for attempt in result.attempts if attempt.ended_at is not None]
+    if not ends:
+        return 0.0
+    return sum(
+        lease.price_per_hour * max(0.0, max(ends) - lease.created_at) / 3600.0 for lease in result.leases
+    )
+
+
+def _run_all(session: Session, selections: Sequence[Selection]) -> list[SuiteResult]:
+    """Run selections in plan order, several at once where they fit; results come back in plan order."""
+    waiting = list(selections)
+    running: dict[Future[SuiteResult], Selection] = {}
+    done: dict[str, SuiteResult] = {}
+    with ThreadPoolExecutor(max_workers=max(1, len(waiting)), thread_name_prefix="suite") as pool:
+        while waiting or running:
+            while (chosen := _next(session, waiting, list(running.values()))) is not None:
+                waiting.remove(chosen)
+                running[pool.submit(run_selection, session, chosen)] = chosen
+            finished, _ = wait(running, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
+            for future in finished:
+                done[running.pop(future).id] = future.result()
+    return [done[selection.id] for selection in selections]
+
+
+def _next(session: Session, waiting: Sequence[Selection], running: Sequence[Selection]) -> Selection | None:
+    if not waiting:
+        return None
+    machine = session.settings.machines[session.machine or waiting[0].suite.machine]
+    capacity = Capacity(cpus=machine.cpus or os.cpu_count() or 1, memory_mb=machine.memory_mb)
+    return next_to_start(waiting, running, capacity)
+
+
+class OneAtATime:
+    """A listener that lets one thread speak at a time."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._lock = Lock()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        method: Callable[..., None] = getattr(self._listener, name)
+
+        def speak(*args: Any, **kwargs: Any) -> None:
+            with self._lock:
+                method(*args, **kwargs)
+
+        return speak
+
+
+def in_ci(environ: Mapping[str, str]) -> bool:
+    """Whether this is a CI system, where nobody's uncommitted changes are wanted."""
+    return environ.get("CI", "").lower() in ("1", "true", "yes") or "GITHUB_ACTIONS" in environ

@@ -1,0 +1,62 @@
+"""Which tests a shard holds when the plan could not say: collect on the machine, then split what is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from statistics import median
+from typing import TYPE_CHECKING
+
+from ci_runner.errors import ResultsError
+from ci_runner.execution.attempt import run_attempt
+from ci_runner.model import Runner, Selection
+from ci_runner.plan.shard import split_collected
+from ci_runner.results.sidecar import read_sidecar
+
+if TYPE_CHECKING:
+    from ci_runner.execution.prepare import Prepared
+    from ci_runner.execution.session import Session
+
+
+def must_be_listed(selection: Selection) -> bool:
+    """Whether only the machine can say which tests this shard holds."""
+    return selection.shard is not None and selection.shard.total > 1 and selection.shard.tests is None
+
+
+def tests_of_shard(
+    session: Session, prepared: Prepared, selection: Selection, *, lease_id: str
+) -> tuple[str, ...] | None:
+    """The node ids of this shard; None if the suite is one piece."""
+    shard = selection.shard
+    if shard is None or not must_be_listed(selection):
+        return shard.tests if shard is not None else None
+    collected = _collect_only(session, prepared, selection, lease_id=lease_id)
+    seen = session.durations_of(selection.suite.name)
+    durations = {test: median(values) for test, values in seen.items() if values}
+    return tuple(split_collected(collected, shard.index, shard.total, durations))
+
+
+def _collect_only(
+    session: Session, prepared: Prepared, selection: Selection, *, lease_id: str
+) -> tuple[str, ...]:
+    suite = dataclasses.replace(
+        selection.suite, pytest_args=(*selection.suite.pytest_args, "--collect-only", "-q"), workers=None
+    )
+    tried = run_attempt(
+        session,
+        prepared,
+        dataclasses.replace(selection, suite=suite),
+        lease_id=lease_id,
+        number=0,
+        kind="collect",
+        runner=Runner.PYTHON,
+        only=None,
+        setup=True,
+    )
+    tests = read_sidecar(session.folder.path / tried.attempt.folder / "sidecar.jsonl").collected
+    if not tests:
+        raise tried.error or ResultsError(
+            f'the tests of "{suite.name}" could not be listed, so they cannot be split',
+            where=tried.attempt.log,
+            fix="read the log; a suite that is split must collect without errors",
+        )
+    return tests
