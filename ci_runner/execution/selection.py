@@ -14,7 +14,7 @@ from ci_runner.execution.attempt import Tried, run_attempt
 from ci_runner.execution.fallback import Fault, may_fall_back
 from ci_runner.execution.leasing import borrowed
 from ci_runner.execution.prepare import Prepared, prepare
-from ci_runner.execution.sharding import must_be_listed, tests_of_shard
+from ci_runner.execution.sharding import is_split, tests_of_shard
 from ci_runner.model import (
     AttemptState,
     Counts,
@@ -121,7 +121,7 @@ def _attempts(session: Session, tale: Tale, prepared: Prepared, lease: Lease) ->
     if tale.tried:
         tale.only = _unfinished(tale) or tale.only
     elif tale.only is None:
-        listed = must_be_listed(tale.selection)
+        listed = is_split(tale.selection)
         tale.only = tests_of_shard(session, prepared, tale.selection, lease_id=lease.id)
     tried = _try(session, tale, prepared, lease, kind=kind, runner=runner, only=tale.only, setup=not listed)
     if tried.fault is not None:

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from ci_runner.errors import CANCELLED, Cancelled
-from ci_runner.model import Runner
+from ci_runner.model import Runner, Shard
 
 if TYPE_CHECKING:
     from ci_runner.config.settings import Settings
@@ -87,6 +87,9 @@ class Session:
     machine: str | None = None
     runner: Runner | None = None  # forces one runner, as A/B does
     live_output: bool = False
+    shards: Mapping[str, tuple[Shard, ...]] = field(
+        default_factory=dict
+    )  # all planned shards of each split suite
     today: date
     clock: Callable[[], float] = time.time
     durations_of: Callable[[str], Mapping[str, Sequence[float]]] = lambda _suite: {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ci_runner.errors import ResultsError
 from ci_runner.execution.attempt import run_attempt
 from ci_runner.model import Runner, Selection
-from ci_runner.plan.shard import split_collected
+from ci_runner.plan import shard as planning
 from ci_runner.results.sidecar import read_sidecar
 
 if TYPE_CHECKING:
@@ -17,22 +17,28 @@ if TYPE_CHECKING:
     from ci_runner.execution.session import Session
 
 
-def must_be_listed(selection: Selection) -> bool:
-    """Whether only the machine can say which tests this shard holds."""
-    return selection.shard is not None and selection.shard.total > 1 and selection.shard.tests is None
+def is_split(selection: Selection) -> bool:
+    """Whether this is one part of several."""
+    return selection.shard is not None and selection.shard.total > 1
 
 
 def tests_of_shard(
     session: Session, prepared: Prepared, selection: Selection, *, lease_id: str
 ) -> tuple[str, ...] | None:
-    """The node ids of this shard; None if the suite is one piece."""
+    """The node ids of this shard; None if the suite is one piece.
+
+    A plan made from history knows neither new tests nor removed ones, so the machine is always asked what there is.
+    """
     shard = selection.shard
-    if shard is None or not must_be_listed(selection):
-        return shard.tests if shard is not None else None
+    if shard is None or not is_split(selection):
+        return None
     collected = _collect_only(session, prepared, selection, lease_id=lease_id)
+    if shard.tests is not None:
+        planned = session.shards.get(selection.suite.name, (shard,))
+        return tuple(planning.tests_of_shard(collected, shard, planned))
     seen = session.durations_of(selection.suite.name)
     durations = {test: median(values) for test, values in seen.items() if values}
-    return tuple(split_collected(collected, shard.index, shard.total, durations))
+    return tuple(planning.split_collected(collected, shard.index, shard.total, durations))
 
 
 def _collect_only(
