@@ -110,6 +110,7 @@ class Event:
     action: str | None = None
     repository: str | None = None
     branch: str | None = None
+    tag: str | None = None  # of a push of a tag; `branch` is then None
     base_branch: str | None = None
     commit: str | None = None
     base_commit: str | None = None
@@ -117,12 +118,14 @@ class Event:
     draft: bool = False
     labels: tuple[str, ...] = ()
     label_added: str | None = None
+    label_removed: str | None = None
     actor: str | None = None
     team: str | None = None
     lane: Lane = Lane.SAME_REPOSITORY
     schedule: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     changed_files: tuple[ChangedFile, ...] | None = None
+    changed_files_complete: bool = True  # False: there may be more of them; the note says why
     changed_files_note: str | None = None
     default_branch: str | None = None
 
@@ -255,6 +258,7 @@ class Skip:
 
     suite: str
     reason: str
+    code: str = ""  # one of the codes in ci_runner/plan/rules.py
     rule: str | None = None
     evidence: str | None = None
 
