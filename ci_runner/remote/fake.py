@@ -160,6 +160,6 @@ class FakeShell:
             exit_code=script.exit_code, error=script.error, started_at=started.at, ended_at=end
         )
         if end < started.at + script.seconds:
-            cut = "cancelled" if started.cancelled_at == end else "timed_out"
-            status = dataclasses.replace(status, exit_code=-15, **{cut: True})
+            cancelled = started.cancelled_at == end
+            status = dataclasses.replace(status, exit_code=-15, cancelled=cancelled, timed_out=not cancelled)
         return status
