@@ -45,6 +45,7 @@ class Explanation:
     what: str
     means: str
     fix: str
+    command: str = ""  # what to type, if there is something
     evidence: tuple[str, ...] = ()  # lines such as the top of a stack
 
 
@@ -136,9 +137,8 @@ def _timed_out(suite: SuiteResult, hung: Sequence[CaseResult], reason: str | Non
         subject=suite.selection.id,
         what=f"{reason or f'the time limit of {limit} was reached'}: {who}",
         means=_known(suite),
-        fix=f"{reproduce(suite.selection, hung[0].id)}  (or raise the suite's timeout, now {limit})"
-        if hung
-        else f"raise the suite's timeout, now {limit}",
+        fix=f"find out what it waits for, or raise the suite's timeout, now {limit}",
+        command=reproduce(suite.selection, hung[0].id) if hung else "",
         evidence=tuple(f"at {frame}" for frame in stack_top(suite.stacks or "")),
     )
 
@@ -150,7 +150,7 @@ def _known(suite: SuiteResult) -> str:
         return "no test finished, so nothing is known about the code"
     never = f"{number(counts.missing)} did not" if counts.missing else "how many did not is not known"
     red = counts.failed + counts.errored
-    return f"{plural(finished, 'test')} finished ({number(red)} of them red) and {never}"
+    return f"{plural(finished, 'test')} finished ({number(red) if red else 'none'} of them red) and {never}"
 
 
 def _told(problems: Sequence[Problem], otherwise: str) -> tuple[str, str | None]:

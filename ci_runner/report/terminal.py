@@ -195,7 +195,9 @@ class TerminalListener:
             progress.partial = b""
         if attempt.state is not AttemptState.FINISHED:
             reason = f": {one_line(attempt.reason, 300)}" if attempt.reason else ""
-            self._row(attempt.selection, f"attempt {attempt.number} {attempt.state.value}{reason}")
+            self._row(
+                attempt.selection, f"attempt {attempt.number} {attempt.state.value.replace('-', ' ')}{reason}"
+            )
         elif self._bars is None:
             took = words.duration(attempt.duration_seconds)
             self._row(
@@ -234,12 +236,11 @@ class TerminalListener:
         if result.verdict is not Verdict.PASSED:
             self._line("")
         word = explain.headline_word(result)
-        self._line(f"{self._paint(word, 8)} {words.counts_text(result.counts)} in {words.spent(result)}")
+        width = max(8, len(word))
+        self._line(f"{self._paint(word, width)} {words.counts_text(result.counts)} in {words.spent(result)}")
         report = folder / "report.html"
-        if report.exists():
-            self._line(f"{'report':8} {one_line(shown_path(report))}")
-        else:
-            self._line(f"{'results':8} {one_line(shown_path(folder))}")
+        label, path = ("report", report) if report.exists() else ("results", folder)
+        self._line(f"{label:{width}} {one_line(shown_path(path))}")
 
     # -- lines --------------------------------------------------------------------------------------------
 
@@ -264,6 +265,8 @@ class TerminalListener:
             self._row("", one_line(line, 300))
         self._row("", one_line(explained.means, 300))
         self._row("fix:", one_line(explained.fix, 600))
+        if explained.command:
+            self._row("again:", one_line(explained.command))
 
     def _row(self, label: str, text: str) -> None:
         self._line(f"{one_line(label, 40):{self._column}} {text}")

@@ -36,7 +36,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    return f"{number(hours)} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    if hours:
+        return f"{number(hours)} h {minutes} min" if minutes else f"{number(hours)} h"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"
 
 
 def clock(seconds: float) -> str:
@@ -69,6 +71,8 @@ def moment(seconds: float) -> str:
 
 def counts_text(counts: Counts, separator: str = ", ") -> str:
     """`1,001 passed, 2 failed, 1 skipped`: passed always, the others when there are any."""
+    if not counts.tests:
+        return "no test ran"
     named = [
         (counts.failed, "failed"),
         (counts.errored, "errored"),
