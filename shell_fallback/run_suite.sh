@@ -19,7 +19,7 @@ suite='' cwd='' python='' command='' junit_dir='' status_file='' workers=''
 timeout=0 setup_timeout=600 grace=10 shard='' own_junit=all allow_empty=no supervised=no
 targets=() only=() setups=() pytest_args=() envs=()
 scratch='' child='' killer='' cancelled='' unwritable=0
-code=0 timed_out=0 elapsed_ms=0 peak_bytes=0 started_ms=0
+code=0 timed_out=0 has_results='' elapsed_ms=0 peak_bytes=0 started_ms=0
 worst=$OK count=0 passed=0 failed=0 errored=0 xml='' junit_files=()
 
 main() {
@@ -306,8 +306,11 @@ run_target() {
   if [[ $kind == pytest && -s $file ]]; then
     junit_files+=("${file##*/}")
   fi
+  if [[ $kind == pytest ]]; then
+    is_whole "$file" && has_results=yes || has_results=no
+  fi
   judge "$kind"
-  if [[ $own_junit == missing && $target_exit != "$MACHINE" ]] && has_own_results "$kind" "$file"; then
+  if [[ $own_junit == missing ]] && tells_its_end "$kind"; then
     count_result "$label" "$target_result" "$target_exit"
     return
   fi
@@ -320,21 +323,25 @@ judge() {
   target_result=error target_exit=$INCOMPLETE
   [[ -n $cancelled ]] && target_exit=$CANCELLED
   ((timed_out)) || [[ -n $cancelled ]] && return
-  case $kind:$code in
-    *:0) target_result=pass target_exit=$OK ;;
-    pytest:1 | unittest:1) target_result=failure target_exit=$TESTS_FAILED ;;
-    pytest:5 | unittest:5) [[ $allow_empty == yes ]] && target_result=pass target_exit=$OK ;;
-    command:126 | command:127) target_exit=$MACHINE ;;
+  case $kind:$code:$has_results in
+    pytest:0:yes | unittest:0:* | command:0:*) target_result=pass target_exit=$OK ;;
+    pytest:1:yes | unittest:1:*) target_result=failure target_exit=$TESTS_FAILED ;;
+    pytest:5:* | unittest:5:*) [[ $allow_empty == yes ]] && target_result=pass target_exit=$OK ;;
+    command:126:* | command:127:*) target_exit=$MACHINE ;;
     command:*) ((code <= 128)) && target_result=failure target_exit=$TESTS_FAILED ;;
   esac
 }
 
-# Whether what the target wrote tells its end, so that a case of ours would only count it twice.
-has_own_results() {
-  local kind=$1 file=$2
-  case $kind in
-    pytest) ((code < 5 && ! timed_out)) && [[ -s $file && $(tail -c 64 -- "$file") == *'</testsuite'* ]] ;;
-    command) ((code <= 128 && ! timed_out)) && [[ -z $cancelled ]] ;;
+# A killed pytest leaves no file, or half of one.
+is_whole() {
+  [[ -s $1 && $(tail -c 64 -- "$1") == *'</testsuite'* ]]
+}
+
+# Whether the target's own results say how it ended, so that a case of ours would only count it twice.
+tells_its_end() {
+  case $1 in
+    pytest) ((code < 5 && ! timed_out)) && [[ $has_results == yes ]] ;;
+    command) [[ $target_result != error ]] ;;
     *) return 1 ;;
   esac
 }
@@ -389,7 +396,7 @@ guard() {
 }
 
 forget_last() {
-  code=0 timed_out=0 elapsed_ms=0
+  code=0 timed_out=0 has_results='' elapsed_ms=0
   rm -f -- "$scratch/timed-out" "$scratch/peak"
   : >"$scratch/log" || unwritable=1
   while read -r -t 0 -u 7; do read -r -u 7; done
@@ -484,7 +491,9 @@ how_it_ended() {
   elif ((code > 128)); then
     echo "was ended by signal $((code - 128))"
   else
-    echo "ended with exit code $code"
+    local left=''
+    [[ $has_results == no ]] && left=' and left no whole results'
+    echo "ended with exit code $code$left"
   fi
 }
 
@@ -606,19 +615,6 @@ measure_cpu() {
     rest=${rest/[.,]/}
     cpu_ms=$((cpu_ms + minutes * 60000 + 10#$rest))
   done
-}
-
-seconds() {
-  local line total=0 word minutes rest
-  times >"$scratch/times"
-  { read -r _ && read -r line; } <"$scratch/times"
-  for word in $line; do
-    minutes=${word%%m*} rest=${word#*m}
-    rest=${rest%s}
-    rest=${rest/[.,]/}
-    total=$((total + minutes * 60000 + 10#$rest))
-  done
-  seconds "$total"
 }
 
 seconds() {
