@@ -193,22 +193,7 @@ class _Running:
                 path.mkdir(parents=True, exist_ok=True)
             (folder / "cancel").unlink(missing_ok=True)
             (folder / "job.json").write_bytes(jobs.job_document(job, lease_id))
-            self._supervisor = subprocess.Popen(
-                [
-                    sys.executable,
-                    *SUPERVISOR_FLAGS,
-                    supervise.__file__,
-                    str(folder / "job.json"),
-                    "--lifeline",
-                    "0",
-                ],
-                stdin=subprocess.PIPE,  # the lifeline: it ends when this process does, however it ends
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                env={name: value for name, value in environ.items() if name not in job.unset},
-                start_new_session=True,
-            )
+            self._supervisor = _spawn(folder / "job.json", job, environ)
         except OSError as error:
             raise MachineError(
                 f"cannot start job {job.id}: {error.strerror or error}", where=str(error.filename or folder)
@@ -281,6 +266,23 @@ class _Running:
             if pid in table and table[pid].session == pid and table[pid].state not in "ZX":
                 found[pid] = table[pid]
         return list(found.values())
+
+
+def _spawn(path: Path, job: Job, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A supervisor for the job in the file; requests to end it wait until it can take them."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    try:
+        return subprocess.Popen(
+            [sys.executable, *SUPERVISOR_FLAGS, supervise.__file__, str(path), "--lifeline", "0"],
+            stdin=subprocess.PIPE,  # the lifeline: it ends when this process does, however it ends
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env={name: value for name, value in environ.items() if name not in job.unset},
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _await_end(pids: Sequence[int], seconds: float) -> None:

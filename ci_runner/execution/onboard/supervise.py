@@ -440,6 +440,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.stop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever started us may have held them back until now
         self.log_r, output = os.pipe()
         report_r, report = os.pipe()
         me = os.getpid()
@@ -715,7 +716,6 @@ def main(argv: list[str]) -> int:
     with open(argv[0], "rb") as file:
         job = json.load(file)
     close_on_exec()
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     lifeline = int(argv[2]) if argv[1:2] == ["--lifeline"] else None
     place = StatusFile(job["folder"])
     try:

@@ -1,0 +1,133 @@
+"""What every Provider promises, asked of the local one and of the one in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ci_runner.errors import CiRunnerError, MachineError
+from ci_runner.model import Lease, LeaseState
+from ci_runner.providers.base import Provider, Source
+from ci_runner.providers.fake import FakeProvider
+from ci_runner.providers.local import LocalProvider
+from tests.job_kit import make_lease
+
+
+@dataclass
+class Bench:
+    """A provider, a source that it can stage and one that it cannot."""
+
+    provider: Provider
+    source: Source
+    broken: Source
+
+    def acquire(self, lease: Lease, source: Source | None = None) -> Lease:
+        """Acquire a lease on the best offer."""
+        offer = self.provider.offers(lease.machine)[0]
+        return self.provider.acquire(lease, offer, source or self.source, seconds=60)
+
+    def fail(self, lease: Lease) -> None:
+        """Let one acquisition fail."""
+        if isinstance(self.provider, FakeProvider):
+            self.provider.fail_next.append(MachineError("it broke"))
+        with pytest.raises(CiRunnerError):
+            self.acquire(lease, self.broken)
+
+
+@pytest.fixture(params=["local", "fake"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.txt").write_text("one\n")
+    source = Source(root=str(tmp_path / "source"), commit=None)
+    broken = Source(root=str(tmp_path / "none"), commit=None)
+    provider = LocalProvider(tmp_path / "leases", os.environ) if request.param == "local" else FakeProvider()
+    yield Bench(provider, source, broken)
+    for lease in provider.leases():
+        provider.release(lease)
+
+
+def test_it_has_a_name_and_offers(bench: Bench) -> None:
+    assert bench.provider.name
+    offers = bench.provider.offers(make_lease().machine)
+    assert [offer.machine.name for offer in offers] == ["local"]
+    assert all(offer.price_per_hour >= 0 for offer in offers)
+
+
+def test_a_lease_is_ready_listed_and_then_gone(bench: Bench) -> None:
+    lease = make_lease()
+    assert bench.provider.describe(lease) is LeaseState.GONE
+    ready = bench.acquire(lease)
+    assert ready.state is LeaseState.READY
+    assert (ready.id, ready.owner, ready.expires_at) == (lease.id, lease.owner, lease.expires_at)
+    assert bench.provider.describe(lease) is LeaseState.READY
+    assert [found.id for found in bench.provider.leases()] == [lease.id]
+    bench.provider.release(ready)
+    assert bench.provider.describe(lease) is LeaseState.GONE
+    assert bench.provider.leases() == []
+
+
+def test_acquiring_again_adopts_what_is_there(bench: Bench) -> None:
+    lease = make_lease()
+    ready = bench.acquire(lease)
+    shell = bench.provider.shell(ready)
+    shell.write(f"{shell.scratch}/mine", b"kept")
+    assert bench.acquire(lease) == ready
+    assert shell.read(f"{shell.scratch}/mine") == b"kept"
+    assert len(bench.provider.leases()) == 1
+
+
+def test_releasing_again_or_without_a_machine_is_silent(bench: Bench) -> None:
+    lease = make_lease()
+    bench.provider.release(lease)
+    bench.acquire(lease)
+    bench.provider.release(lease)
+    bench.provider.release(lease)
+    assert bench.provider.leases() == []
+
+
+def test_a_failure_leaves_nothing_that_release_would_not_remove(bench: Bench) -> None:
+    lease = make_lease()
+    bench.fail(lease)
+    assert bench.provider.describe(lease) in (LeaseState.REQUESTED, LeaseState.GONE)
+    with pytest.raises(MachineError, match="not ready"):
+        bench.provider.shell(lease)
+    bench.provider.release(lease)
+    assert bench.provider.describe(lease) is LeaseState.GONE
+    assert bench.provider.leases() == []
+
+
+def test_after_a_failure_the_same_lease_can_be_acquired(bench: Bench) -> None:
+    lease = make_lease()
+    bench.fail(lease)
+    assert bench.acquire(lease).state is LeaseState.READY
+
+
+def test_leases_are_listed_by_owner(bench: Bench) -> None:
+    bench.acquire(make_lease("7f3c-unit-00000a", owner="one"))
+    bench.acquire(make_lease("7f3c-unit-00000b", owner="two"))
+    assert [lease.id for lease in bench.provider.leases("two")] == ["7f3c-unit-00000b"]
+    assert [lease.id for lease in bench.provider.leases("three")] == []
+    assert len(bench.provider.leases()) == 2
+
+
+def test_two_leases_do_not_see_each_other(bench: Bench) -> None:
+    shells = [bench.provider.shell(bench.acquire(make_lease(f"7f3c-unit-{n}"))) for n in (1, 2)]
+    shells[0].write(f"{shells[0].work}/x", b"1")
+    assert shells[1].read(f"{shells[1].work}/x") == b""
+    bench.provider.release(make_lease("7f3c-unit-1"))
+    assert bench.provider.describe(make_lease("7f3c-unit-2")) is LeaseState.READY
+
+
+def test_the_shell_of_a_lease_is_the_same_each_time(bench: Bench) -> None:
+    lease = bench.acquire(make_lease())
+    assert bench.provider.shell(lease) is bench.provider.shell(lease)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "UPPER", "a" * 41, "-a", "a/b"])
+def test_an_id_that_could_not_name_a_machine_is_refused(bench: Bench, name: str) -> None:
+    with pytest.raises(ValueError, match="not an id of a lease"):
+        bench.acquire(make_lease(name))
