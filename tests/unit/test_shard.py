@@ -248,3 +248,16 @@ def test_few_long_files_are_cut_until_every_shard_has_a_piece() -> None:
     shards = make_shards(list(seconds), seconds, 16)
     assert len(shards) == 16
     assert span(shards, seconds) == 2.0
+
+
+@pytest.mark.parametrize("total", [2, 4, 8])
+def test_beside_one_very_long_test_no_shard_is_empty(total: int) -> None:
+    for name in "abcdefgh":
+        seconds = {
+            f"{name}.py::test_long": 100.0,
+            **{f"{name}_short.py::test_{number}": 0.01 for number in range(9)},
+        }
+        shards = make_shards(list(seconds), seconds, total)
+        assert len(shards) == total
+        assert all(held(shards))
+        assert span(shards, seconds) <= 101.0
