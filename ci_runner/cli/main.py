@@ -13,6 +13,7 @@ from ci_runner import __version__
 # name → (module, one line of help). A module defines `EXAMPLE`, `add_arguments(parser)` and `run(arguments) -> int`.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("ci_runner.cli.run", "run suites here or on a leased machine, and say what came of it"),
+    "ab": ("ci_runner.cli.ab", "compare the python and the shell runner on one suite, test by test"),
 }
 
 

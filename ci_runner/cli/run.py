@@ -1,0 +1,101 @@
+"""`ci-runner run`: the whole flow on this machine or a leased one."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ci_runner.config.settings import Settings
+    from ci_runner.model import Plan, RunResult
+
+EXAMPLE = "ci-runner run unit --only tests/unit/test_plan.py::test_label_added_later"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the arguments of `run`."""
+    what = parser.add_argument_group("what to run")
+    what.add_argument(
+        "suites", nargs="*", metavar="SUITE", help="suites by name; none: those that are due here"
+    )
+    what.add_argument("--all", action="store_true", help="every suite of the configuration")
+    what.add_argument(
+        "--test-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="run what is there, without configuration",
+    )
+    what.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEST",
+        help="run only this test of the suite (repeatable)",
+    )
+    what.add_argument("--shard", metavar="I/N", help="run only part I of N of each suite")
+    what.add_argument(
+        "--event", metavar="FILE", help="choose suites by this event, as GitHub wrote it or plan saved it"
+    )
+    what.add_argument(
+        "--event-name", metavar="NAME", help="what kind of event the file holds (default: the saved kind)"
+    )
+    what.add_argument(
+        "--changed-files", metavar="FILE", help="the changed files, one a line or as GitHub lists them"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--machine", metavar="NAME", help="the machine to use instead of the suites' own")
+    how.add_argument(
+        "--runner", choices=("python", "shell"), help="the runner to use instead of the flags' choice"
+    )
+    how.add_argument(
+        "--use-python-test-runner",
+        metavar="BOOL",
+        help="what the workflow's input of this name says; anything but true or false means the shell runner",
+    )
+    how.add_argument(
+        "--config", metavar="FILE", help="the configuration to use (default: ci-runner.toml, found upwards)"
+    )
+    how.add_argument("--clean", action="store_true", help="leave uncommitted changes out, as CI does")
+    how.add_argument("--dry-run", action="store_true", help="print what would run, and run nothing")
+    out = parser.add_argument_group("what comes out")
+    out.add_argument("--out", metavar="DIR", help="the run folder (default: .ci-runner/runs/ID)")
+    out.add_argument("--live", action="store_true", help="show the suites' output while they run")
+    out.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: nothing but one object on stdout"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Plan, execute, report and record."""
+    from ci_runner.cli import running
+
+    settings, plan = running.plan_of(arguments)
+    if arguments.dry_run:
+        print(running.dry_run_text(plan, arguments.format))
+        return running.exit_of_empty(plan)
+    result = _execute(arguments, settings, plan)
+    if arguments.format == "json":
+        print(running.json_text(result))
+    return result.exit_code
+
+
+def _execute(arguments: Namespace, settings: Settings, plan: Plan) -> RunResult:
+    from pathlib import Path
+
+    from ci_runner.cli import running
+    from ci_runner.execution.run import execute
+    from ci_runner.model import Runner
+
+    session = running.session_of(
+        settings,
+        sys.stderr if arguments.format == "json" else sys.stdout,
+        out=Path(arguments.out) if arguments.out else None,
+        machine=arguments.machine,
+        runner=Runner(arguments.runner) if arguments.runner else None,
+        only=arguments.only,
+        clean=arguments.clean,
+        live=arguments.live,
+    )
+    return running.publish(session, execute(session, plan))

@@ -1,0 +1,212 @@
+"""What `run` (and `ab`) do between the command line and the spine: settings, plan, session, publishing."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import json
+import os
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import TextIO
+
+from ci_runner import errors
+from ci_runner.config.detect import detected_suites
+from ci_runner.config.load import load_settings
+from ci_runner.config.settings import Settings
+from ci_runner.errors import UsageError
+from ci_runner.execution.folder import RunFolder, default_folder, new_run_id
+from ci_runner.execution.run import OneAtATime, in_ci
+from ci_runner.execution.session import Session
+from ci_runner.github.event import event_from, local_event, read_changed_files
+from ci_runner.model import Event, Plan, Runner, RunResult, Selection, Shard, Suite
+from ci_runner.plan.flags import apply_flags
+from ci_runner.plan.select import select
+from ci_runner.plan.shard import shard_selections
+from ci_runner.providers.base import Source
+from ci_runner.providers.git import head_commit
+from ci_runner.providers.registry import provider_named
+
+
+def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
+    """The configuration; without a file, the suites that the repository seems to have."""
+    settings = load_settings(Path.cwd(), environ=os.environ, config_file=Path(config) if config else None)
+    if test_paths:
+        suite = Suite(name="test-path", title="--test-path", tests=tuple(test_paths))
+        return dataclasses.replace(settings, suites={suite.name: suite})
+    if not settings.suites:
+        found = detected_suites(settings.root)
+        if not found:
+            raise UsageError(
+                "no ci-runner.toml here, and nothing that looks like tests",
+                where=str(settings.root),
+                fix="name a folder with --test-path, or write a configuration with: ci-runner init",
+            )
+        settings = dataclasses.replace(settings, suites={suite.name: suite for suite in found})
+    return settings
+
+
+def event_of(
+    settings: Settings, *, event: str | None, event_name: str | None, changed_files: str | None
+) -> Event:
+    """The event that the run answers to: the one named, GitHub's own, or the person at the keyboard."""
+    if event:
+        found = event_from(Path(event), name=event_name)
+    elif in_ci(os.environ) and os.environ.get("GITHUB_EVENT_PATH"):
+        path, name = Path(os.environ["GITHUB_EVENT_PATH"]), os.environ.get("GITHUB_EVENT_NAME")
+        found = event_from(path, name=name, environ=os.environ)
+    else:
+        found = local_event(settings.root)
+    if changed_files:
+        found = dataclasses.replace(found, changed_files=read_changed_files(Path(changed_files)))
+    return found
+
+
+def plan_of(arguments: Namespace) -> tuple[Settings, Plan]:
+    """Settings and the plan of what to run."""
+    settings = settings_of(arguments.config, arguments.test_path)
+    names = ["test-path"] if arguments.test_path else arguments.suites
+    if arguments.only and len(names) != 1 and len(settings.suites) != 1:
+        raise UsageError(
+            "--only needs to know the suite of the test",
+            fix=f"name one suite: {', '.join(sorted(settings.suites))}",
+        )
+    event = event_of(
+        settings,
+        event=arguments.event,
+        event_name=arguments.event_name,
+        changed_files=arguments.changed_files,
+    )
+    plan = select(event, settings, names=names, everything=arguments.all)
+    plan = apply_flags(plan, settings, action_input=arguments.use_python_test_runner)
+    return settings, _sharded(plan, arguments.shard, settings)
+
+
+def _sharded(plan: Plan, wanted: str | None, settings: Settings) -> Plan:
+    if wanted is None:
+        return shard_selections(plan, settings, lambda _suite: {})
+    index, total = parse_shard(wanted)
+    selected = [
+        dataclasses.replace(item, shard=Shard(index=index, total=total)) if total > 1 else item
+        for item in plan.selected
+    ]
+    for item in selected:
+        if item.suite.command is not None and total > 1:
+            raise UsageError(
+                f'"{item.suite.name}" is one command and cannot be split',
+                fix="leave --shard away, or name other suites",
+            )
+    return dataclasses.replace(plan, selected=tuple(selected))
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/4` as (2, 4). Raises UsageError for anything else."""
+    index, slash, total = text.partition("/")
+    if slash and index.isascii() and total.isascii() and index.isdigit() and total.isdigit():
+        first, last = int(index), int(total)
+        if 1 <= first <= last:
+            return first, last
+    raise UsageError(
+        f"--shard {text!r} is not a part of a whole", fix="write it as I/N with 1 ≤ I ≤ N, such as 2/4"
+    )
+
+
+def session_of(
+    settings: Settings,
+    stream: TextIO,
+    *,
+    out: Path | None = None,
+    machine: str | None = None,
+    runner: Runner | None = None,
+    only: Sequence[str] = (),
+    clean: bool = False,
+    live: bool = False,
+) -> Session:
+    """Everything that attempts share."""
+    from ci_runner.report.terminal import TerminalListener
+
+    if machine is not None and machine not in settings.machines:
+        raise UsageError(
+            f'no machine is called "{machine}"', fix=f"choose one of: {', '.join(sorted(settings.machines))}"
+        )
+    now = time.time()
+    run_id = new_run_id(now)
+    listener = TerminalListener(stream, color=None, live_output=live, environ=os.environ)
+    return Session(
+        run_id=run_id,
+        folder=RunFolder(out.absolute() if out else default_folder(settings.root, run_id)),
+        settings=settings,
+        listener=OneAtATime(listener),
+        source=Source(
+            root=str(settings.root),
+            commit=head_commit(settings.root),
+            with_changes=not clean and not in_ci(os.environ),
+        ),
+        provider_of=cache(lambda name: provider_named(name, os.environ)),
+        developer=settings.developer or developer_of(os.environ),
+        environ=os.environ,
+        only=tuple(only),
+        machine=machine,
+        runner=runner,
+        live_output=live,
+        today=datetime.fromtimestamp(now, UTC).date(),
+    )
+
+
+def developer_of(environ: Mapping[str, str]) -> str:
+    """Who started this, for the record: GitHub's actor, else the login name."""
+    if environ.get("GITHUB_ACTOR"):
+        return environ["GITHUB_ACTOR"]
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
+
+
+def publish(session: Session, result: RunResult) -> RunResult:
+    """Write the run's files and its record, tell the listener, and return the result as published."""
+    from ci_runner.report.files import publish_files
+
+    result = publish_files(result, session.folder.path, settings=session.settings, environ=session.environ)
+    session.listener.finished(result, session.folder.path)
+    return result
+
+
+def dry_run_text(plan: Plan, form: str) -> str:
+    """What would run: one line a selection, `docs_test → DocsTestSuite: test_docs, test_tutorials`."""
+    if form == "json":
+        from ci_runner import codec
+
+        return codec.dumps(plan).rstrip("\n")
+    if not plan.selected:
+        return "nothing would run (ci-runner plan --explain says why)"
+    return "\n".join(dry_run_line(selection) for selection in plan.selected)
+
+
+def dry_run_line(selection: Selection) -> str:
+    """One selection in words."""
+    suite = selection.suite
+    what = ", ".join(short_test(test) for test in suite.tests) if suite.tests else str(suite.command)
+    part = f" (shard {selection.shard.index} of {selection.shard.total})" if selection.shard else ""
+    return f"{suite.name} → {suite.title}: {what}{part}"
+
+
+def short_test(test: str) -> str:
+    """`test_docs` for `tests/test_docs.py`; folders and single tests stay as they are."""
+    return PurePosixPath(test).stem if test.endswith(".py") else test
+
+
+def exit_of_empty(plan: Plan) -> int:
+    """An empty plan is green only if the configuration says that nothing was due."""
+    return errors.OK if plan.selected or plan.nothing_due else errors.USAGE
+
+
+def json_text(result: RunResult) -> str:
+    """The one object on stdout with --format json."""
+    from ci_runner.report.files import results_json
+
+    return json.dumps(results_json(result), ensure_ascii=False, indent=2)
