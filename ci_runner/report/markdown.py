@@ -92,5 +92,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters.update(text=text, html=html_text, code=code, cell=cell, block=block, ours=Trusted, duration=words.duration)
+    found.filters.update(
+        text=text, html=html_text, code=code, cell=cell, block=block, ours=Trusted, duration=words.duration
+    )
     return found

@@ -83,6 +83,7 @@ class TerminalListener:
         self._selections: dict[str, Selection] = {}
         self._progress: dict[str, Progress] = {}
         self._leases: dict[str, tuple[Lease, float]] = {}
+        self._noted: set[str] = set()
         self._settled = 0.0  # dollars of leases that are given back
         self._column = 8
         self._bars: Bars | None = None
@@ -106,7 +107,10 @@ class TerminalListener:
             self._row("plan", f"{words.plural(len(plan.selected), 'suite')}: {names}")
 
     def note(self, text: str) -> None:
-        """Pass on a sentence."""
+        """Pass on a sentence, once."""
+        if text in self._noted:
+            return
+        self._noted.add(text)
         self._row("note", one_line(text, 500))
 
     def leasing(self, lease: Lease) -> None:
@@ -229,6 +233,8 @@ class TerminalListener:
             self._bars = None
         for explained in explain.explanations(result):
             self._explanation(explained)
+        for text in result.notes:
+            self.note(text)
         for finding in result.findings:
             self._row(finding.level.value, one_line(f"{finding.subject}: {finding.text}", 400))
         for problem in _minor_problems(result):
