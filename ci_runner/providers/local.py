@@ -177,7 +177,7 @@ class LocalProvider:
         if not folder.is_dir():
             return
         marker = f"{LEASE_VARIABLE}={lease.id}"
-        stuck = supervise.end_all(lambda: supervise.marked(marker), lambda: None, END_SECONDS)
+        stuck = supervise.end_all(lambda: supervise.marked(marker), END_SECONDS)
         for part in ("work", "scratch"):
             remove_tree(folder / part)
         remove_tree(folder)

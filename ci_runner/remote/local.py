@@ -248,7 +248,7 @@ class _Running:
         """The supervisor died: wait for its guard to clean up, and end what even so is left."""
         pids = _first_pids(lines)
         _await_end(pids[:1], CLEAN_SECONDS)
-        supervise.end_all(lambda: self._remains(pids), lambda: None, CLEAN_SECONDS)
+        supervise.end_all(lambda: self._remains(pids), CLEAN_SECONDS)
         with contextlib.suppress(OSError):
             Path(self._job.folder, ".status.json.spare").unlink(missing_ok=True)
         error = None

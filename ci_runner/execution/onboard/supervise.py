@@ -31,13 +31,16 @@ TAIL_BYTES = 4 << 20  # the end of an overlong log that is kept
 CHUNK_BYTES = 1 << 20
 STATUS_BYTES = 4096  # set aside for status.json before the command can fill the disk
 TICK_SECONDS = 0.25
-SAMPLE_SHARE = 100  # a look at the process table may cost one part in so many of the time between two looks
+SAMPLE_SHARE = 100  # a look at everybody's memory may cost one part in so many of the time to the next
+SAMPLE_SECONDS = 3.0  # but that comes at last
 QUIET_SECONDS = 0.3  # stacks that have not grown for so long are complete
 CANCEL_GRACE_SECONDS = 5.0  # GitHub kills 7.5 s after it asks
 LIFELINE_GRACE_SECONDS = 1.0
 LINGER_SECONDS = 0.2  # helpers such as multiprocessing's resource tracker end by themselves a moment later
 LEFTOVER_GRACE_SECONDS = 1.0
 INSIST_SECONDS = 10.0
+RECENT = 8  # how many of the newest processes a quick look takes in
+CHASES = 50  # quick looks between two at the whole process table
 START_FAILED = 127
 
 Process = collections.namedtuple("Process", "pid parent group session state start")  # noqa: PYI024
@@ -159,16 +162,28 @@ def send_groups(targets: Iterable[Process], number: int) -> None:
             os.killpg(group, number)
 
 
+def newest_children(parent: int) -> list[Process]:
+    """Children of a process among the newest processes of all: a look so quick that few can fork and end meanwhile."""
+    words = read_file("/proc/loadavg").split()
+    last = int(words[4]) if len(words) > 4 else 0
+    seen = (process(pid) for pid in range(last + 1, max(1, last - RECENT), -1))
+    return [item for item in seen if item is not None and item.parent == parent and item.state not in "ZX"]
+
+
 def end_all(
-    find: Callable[[], list[Process]], reap: Callable[[], None], seconds: float, groups: bool = False
+    find: Callable[[], list[Process]],
+    seconds: float,
+    reap: Callable[[], bool] = lambda: True,
+    groups: bool = False,
 ) -> list[Process]:
     """Stop everything that `find` finds until nothing new comes up, kill it, and repeat; what could not be ended.
 
-    `groups` says that the process groups of those found hold nobody else.
+    `reap` takes note of ended children and says whether there is none left: a look at the process table can miss
+    one that forks and ends all the time. `groups` says that the process groups of those found hold nobody else.
     """
     limit = time.monotonic() + seconds
-    found = find()
-    while found and time.monotonic() < limit:
+    found, alone = find(), reap()
+    while (found or not alone) and time.monotonic() < limit:
         stopped: set[tuple[int, int]] = set()
         fresh = found
         while fresh and time.monotonic() < limit:  # whoever forks faster than we look is stopped in mid-fork
@@ -183,12 +198,16 @@ def end_all(
             send_groups(found, signal.SIGKILL)
         for item in found:
             send(item, signal.SIGKILL)
-        reap()
+        alone = reap()
+        for _ in range(0 if alone else CHASES):
+            for item in newest_children(os.getpid()):
+                with contextlib.suppress(OSError):
+                    os.kill(item.pid, signal.SIGKILL)
+        alone = reap()
+        if not alone:
+            select.select([], [], [], 0.002)
+            alone = reap()
         found = find()
-        if found:
-            select.select([], [], [], 0.005)
-            reap()
-            found = find()
     return found
 
 
@@ -350,7 +369,7 @@ def guard(job: Mapping[str, Any], supervisor: int, output: int, report: int) -> 
 
     def orphaned(*_args: object) -> None:
         if os.getppid() != supervisor:  # anyone may send the signal; only this makes it true
-            end_all(lambda: descendants(me), reap_all, INSIST_SECONDS, groups=True)
+            end_all(lambda: descendants(me), INSIST_SECONDS, reap_all, groups=True)
             os._exit(0)
 
     signal.set_wakeup_fd(-1)
@@ -378,11 +397,14 @@ def guard(job: Mapping[str, Any], supervisor: int, output: int, report: int) -> 
             os.waitpid(ended.si_pid, 0)
 
 
-def reap_all() -> None:
-    """Take note of every child that has ended."""
-    with contextlib.suppress(ChildProcessError):
+def reap_all() -> bool:
+    """Take note of every child that has ended; whether there is none left."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return True
+    return False
 
 
 class Supervisor:
@@ -407,7 +429,8 @@ class Supervisor:
         self.phase = "running"
         self.deadline = float("inf")
         self.until = float("inf")
-        self.sample_at = 0.0
+        self.tick_at = 0.0
+        self.memory_at = 0.0
         self.grown: tuple[float, int, int] = (0.0, 0, 0)
         self.answered = False
         self.log = Log(job["log"], job["log_limit_bytes"])
@@ -475,7 +498,7 @@ class Supervisor:
 
     def wait(self) -> None:
         """Sleep until output, a signal, the end of the lifeline or the next deadline."""
-        next_at = min(self.sample_at, self.until, self.deadline if self.phase == "running" else self.until)
+        next_at = min(self.tick_at, self.until, self.deadline if self.phase == "running" else self.until)
         pause = max(0.0, min(next_at - time.monotonic(), TICK_SECONDS * 4))
         for fd, _events in self.poller.poll(int(pause * 1000) + (pause > 0)):
             if fd == self.log_r:
@@ -500,13 +523,13 @@ class Supervisor:
             self.log_r = -1
         return bool(data)
 
-    def reap(self) -> None:
-        """Take note of children that ended, and wake the guard if somebody stopped it."""
+    def reap(self) -> bool:
+        """Take note of children that ended, and wake the guard if somebody stopped it; whether there is none left."""
         try:
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG | os.WUNTRACED)
                 if pid == 0:
-                    return
+                    return False
                 if os.WIFSTOPPED(status):
                     if pid == self.guard:
                         os.kill(pid, signal.SIGCONT)
@@ -518,13 +541,16 @@ class Supervisor:
                     self.ended = status
         except ChildProcessError:
             self.childless = True
+        return True
 
     def step(self, now: float) -> None:
         """Do what is due at this moment."""
-        if now >= self.sample_at:
-            self.sample()
-            took = time.monotonic() - now
-            self.sample_at = now + max(TICK_SECONDS, took * SAMPLE_SHARE)
+        if now >= self.tick_at:
+            self.tick_at = now + TICK_SECONDS
+            if os.path.exists(os.path.join(self.job["folder"], "cancel")):
+                self.asked_to_stop = True
+            if now >= self.memory_at and self.phase == "running":
+                self.sample_memory(now)
         if self.ended is None and not self.childless:
             self.watch(now)
         else:
@@ -595,8 +621,8 @@ class Supervisor:
         if not LINUX:
             self.signal_all(signal.SIGKILL)
         else:
-            stuck = end_all(lambda: descendants(os.getpid()), self.reap, INSIST_SECONDS, groups=True)
-            self.stuck = len(stuck)
+            stuck = end_all(lambda: descendants(os.getpid()), INSIST_SECONDS, self.reap, groups=True)
+            self.stuck = len(stuck) or int(self.reaper and not self.childless)
         self.reap()
         self.phase, self.until = "over" if self.stuck else self.phase, float("inf")
 
@@ -615,7 +641,7 @@ class Supervisor:
                 self.asked.append(self.command)
         self.grown = (now, *self.sizes())
         self.phase, self.until = "stacks", now + (self.job["stacks_grace_seconds"] if self.asked else 0.0)
-        self.sample_at = now + TICK_SECONDS / 5
+        self.tick_at = now + TICK_SECONDS / 5
 
     def sizes(self) -> tuple[int, int]:
         """How large the stacks and the log are."""
@@ -630,20 +656,18 @@ class Supervisor:
         sizes = self.sizes()
         if sizes != self.grown[1:]:
             self.grown, self.answered = (now, *sizes), True
-        self.sample_at = min(self.sample_at, now + TICK_SECONDS / 5)
+        self.tick_at = min(self.tick_at, now + TICK_SECONDS / 5)
         return self.answered and now - self.grown[0] >= QUIET_SECONDS
 
-    def sample(self) -> None:
-        """Look for a request to stop and at the memory of all processes together."""
-        if os.path.exists(os.path.join(self.job["folder"], "cancel")):
-            self.asked_to_stop = True
-        if self.phase in ("stacks", "linger"):
-            return
+    def sample_memory(self, now: float) -> None:
+        """Look at the memory of all processes together, and the less often the dearer the look."""
+        spent = time.process_time()
         pids = [item.pid for item in self.mine()]
         if (
             sum(map(rss_bytes, pids)) > self.peak_bytes
         ):  # what is shared counts more than once: too high, but cheap
             self.peak_bytes = max(self.peak_bytes, sum(map(pss_bytes, pids)))
+        self.memory_at = now + min((time.process_time() - spent) * SAMPLE_SHARE, SAMPLE_SECONDS)
 
     def status(self, started: float, ended: float) -> dict[str, Any]:
         """How it ended, as written to status.json."""
