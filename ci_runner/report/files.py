@@ -98,7 +98,8 @@ def _suite(suite: SuiteResult) -> dict[str, Any]:
         ],
         "metrics": {name: value for name, value in suite.metrics.items() if math.isfinite(value)},
         "failures": [
-            {"id": case.id, "outcome": case.outcome.value, "message": case.message and case.message[:MESSAGE_LIMIT], "file": case.file,
+            {"id": case.id, "outcome": case.outcome.value, "message": (case.message or "")[:MESSAGE_LIMIT],
+             "file": case.file,
              "line": case.line, "again": words.reproduce(selection, case.id)}
             for case in suite.cases
             if case.outcome.value in ("failed", "errored") and not case.quarantined

@@ -193,10 +193,11 @@ def _suite_row(suite: SuiteResult) -> dict[str, Any]:
     counts, selection = suite.counts, suite.selection
     peak, cost = words.peak_memory([suite]), words.suite_cost(suite)
     evidence = f" ({selection.evidence})" if selection.evidence else ""
+    rule = f", rule {selection.rule}" if selection.rule not in selection.reason else ""
     return {
         "name": selection.id,
         "machine": view.machine_of(suite),
-        "reason": f"{selection.reason}{evidence}, rule {selection.rule}",
+        "reason": f"{selection.reason}{evidence}{rule}",
         "fallback": suite.fallback_reason,
         "verdict": suite.verdict.value,
         "mark": MARKS[suite.verdict.value],

@@ -211,8 +211,8 @@ def lanes(result: RunResult) -> list[Lane]:
 def _spans(result: RunResult, suite: SuiteResult) -> Iterator[Span]:
     for lease in suite.leases:
         starts = [attempt.started_at for attempt in suite.attempts if attempt.lease_id == lease.id]
-        if starts:
-            seconds = max(0.0, min(starts) - lease.created_at)
+        seconds = max(0.0, min(starts) - lease.created_at) if starts else 0.0
+        if seconds >= 1 or (starts and lease.machine.provider != "local"):
             yield Span(
                 kind="waiting",
                 label=f"getting {words.machine_text(lease)} ready, {words.duration(seconds)}",
