@@ -58,19 +58,35 @@ def runs_without_event(limit: float, *, confidence: float = CONFIDENCE) -> int:
     return math.ceil(math.log(1 - confidence) / math.log1p(-limit))
 
 
-def runs_to_show_under(limit: float, events: int, *, confidence: float = CONFIDENCE) -> int:
-    """How many runs with no more than so many events show that the rate is under the limit."""
-    low = max(runs_without_event(limit, confidence=confidence), events)
-    high = low
-    while high < MOST_RUNS and rate(events, high, confidence=confidence).high >= limit:
-        low, high = high, min(2 * high, MOST_RUNS)
+def runs_that_settle(limit: float, events: int, n: int, *, confidence: float = CONFIDENCE) -> int | None:
+    """How many runs show on which side of the limit the rate is, if it stays what it was; None if too many do not."""
+    if events == 0 or n == 0:
+        return runs_without_event(limit, confidence=confidence)
+    under = events / n < limit
+
+    def settled(runs: int) -> bool:
+        found = rate(round(events / n * runs), runs, confidence=confidence)
+        return found.high < limit if under else found.low > limit
+
+    high = n
+    while not settled(high):
+        high *= 2
+        if high > MOST_RUNS:
+            return None
+    low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        if rate(events, middle, confidence=confidence).high < limit:
-            high = middle
-        else:
-            low = middle
-    return high
+        low, high = (low, middle) if settled(middle) else (middle, high)
+    return max(high, n)
+
+
+def mean(values: Sequence[float]) -> Interval | None:
+    """The mean with Student's interval; None for fewer than 2 values."""
+    if len(values) < 2:
+        return None
+    middle, error = fmean(values), math.sqrt(variance(values) / len(values))
+    half = t_quantile(CONFIDENCE, len(values) - 1) * error
+    return Interval(middle, middle - half, middle + half, len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,34 @@ def difference_of_means(shift: float, var_a: float, n_a: int, var_b: float, n_b:
     half = t_quantile(CONFIDENCE, freedom) * math.sqrt(error)
     interval = Interval(math.exp(shift), math.exp(shift - half), math.exp(shift + half), min(n_a, n_b))
     return Difference(interval, pooled, freedom)
+
+
+def compare_strata(strata: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval | None:
+    """One ratio over pairs of samples that are only comparable within each pair; None if no pair has 2 on both sides.
+
+    Pairs weigh by how much they know of the difference, so that a suite with one run on a side does not decide.
+    """
+    shift = weight = spread = spread_by_freedom = 0.0
+    runs = 0
+    for ours, theirs in strata:
+        found = compare_logs(ours, theirs)
+        if found is None:
+            continue
+        here = len(ours) * len(theirs) / (len(ours) + len(theirs))
+        half = math.log(found.ratio.high / found.ratio.low) / 2
+        error = half / t_quantile(CONFIDENCE, found.freedom)
+        shift += here * math.log(found.ratio.estimate)
+        weight += here
+        spread += (here * error) ** 2
+        spread_by_freedom += (here * error) ** 4 / found.freedom
+        runs += len(ours)
+    if not runs:
+        return None
+    middle = shift / weight
+    half = 0.0
+    if spread > 0:
+        half = t_quantile(CONFIDENCE, spread**2 / spread_by_freedom) * math.sqrt(spread) / weight
+    return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half), runs)
 
 
 def noise_floor(noise: float, n: int) -> float:

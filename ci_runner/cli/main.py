@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("ci_runner.cli.run", "run suites here or on a leased machine, and say what came of it"),
     "ab": ("ci_runner.cli.ab", "compare the python and the shell runner on one suite, test by test"),
     "history": ("ci_runner.cli.history", "list and show the records of earlier runs"),
+    "kpi": ("ci_runner.cli.kpi", "say how well the python runner does, and turn its flag off or on"),
 }
 
 

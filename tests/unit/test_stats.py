@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from ci_runner.checks.stats import (
     beta_cdf,
     compare_logs,
+    compare_strata,
+    mean,
     noise_floor,
     rate,
     runs_for_equivalence,
-    runs_to_show_under,
+    runs_that_settle,
     runs_without_event,
     t_quantile,
     wilson,
@@ -81,10 +83,57 @@ def test_the_distribution_ends_at_its_ends() -> None:
     assert t_quantile(0.5, 5) == pytest.approx(0.0, abs=1e-6)
 
 
-@pytest.mark.parametrize(("limit", "events"), [(0.05, 0), (0.02, 1), (0.05, 7), (0.3, 100)])
-def test_runs_with_some_events_that_show_a_rate_under_the_limit(limit: float, events: int) -> None:
-    runs = runs_to_show_under(limit, events)
-    assert rate(events, runs).high < limit <= rate(events, runs - 1).high
+@pytest.mark.parametrize(
+    ("limit", "events", "n"), [(0.05, 1, 40), (0.02, 1, 60), (0.05, 2, 20), (0.3, 40, 100), (0.05, 9, 100)]
+)
+def test_the_runs_that_settle_a_rate_do_so_at_the_same_rate(limit: float, events: int, n: int) -> None:
+    runs = runs_that_settle(limit, events, n)
+    assert runs is not None
+    assert runs >= n
+    there = rate(round(events / n * runs), runs)
+    assert (there.high < limit) if events / n < limit else (there.low > limit)
+
+
+def test_the_runs_that_settle_a_rate_that_never_was_seen_and_one_on_the_limit() -> None:
+    assert runs_that_settle(0.05, 0, 3) == runs_that_settle(0.05, 0, 0) == 59
+    assert runs_that_settle(0.05, 5, 100) is None
+    assert runs_that_settle(0.05, 50, 100) == 100
+
+
+def test_means_have_students_interval() -> None:
+    values = [1.0, 2.0, 4.0, 8.0]
+    found = mean(values)
+    assert found is not None
+    low, high = scipy_stats.t.interval(0.90, 3, 3.75, scipy_stats.sem(values))
+    assert (found.low, found.high, found.n) == pytest.approx((low, high, 4))
+    assert mean([1.0]) is None
+
+
+def test_strata_are_compared_within_and_summed_over() -> None:
+    source = random.Random(3)
+
+    def sample(seconds: float, n: int) -> list[float]:
+        return [seconds * source.lognormvariate(0, 0.05) for _ in range(n)]
+
+    strata = [
+        (sample(110, 10), sample(100, 10)),
+        (sample(2.2, 40), sample(2.0, 5)),
+        (sample(5, 1), sample(900, 30)),
+    ]
+    found = compare_strata(strata)
+    assert found is not None
+    assert found.low < 1.1 < found.high
+    assert found.high / found.low < 1.1
+    assert found.n == 50
+    alone = compare_logs(*strata[0])
+    single = compare_strata(strata[:1])
+    assert alone is not None
+    assert single is not None
+    assert (single.low, single.high) == pytest.approx((alone.ratio.low, alone.ratio.high))
+    assert compare_strata(strata[2:]) is None
+    same = compare_strata([([2.0, 2.0], [1.0, 1.0])])
+    assert same is not None
+    assert (same.low, same.high) == pytest.approx((2.0, 2.0))
 
 
 def test_ratios_are_welchs() -> None:
