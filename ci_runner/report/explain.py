@@ -65,7 +65,9 @@ def verdict_sentence(result: RunResult) -> str:
     word = headline_word(result)
     counts = result.counts
     if word == "passed":
-        return f"All {plural(counts.tests, 'test')} came out as they should"
+        also = [(counts.flaky, "flaky"), (counts.quarantined, "quarantined"), (counts.skipped, "skipped")]
+        rest = "".join(f", {number(value)} {name}" for value, name in also if value)
+        return f"{plural(counts.passed, 'test')} passed{rest}"
     if word == "failed":
         red = counts.failed + counts.errored
         return f"{plural(red, 'test')} of {number(counts.tests)} failed"

@@ -64,7 +64,7 @@ def results_json(result: RunResult) -> dict[str, Any]:
             {problem.file for suite in result.suites for problem in suite.problems if problem.file}
         ),
         "suites": [_suite(suite) for suite in result.suites],
-        "skipped": codec.plain(result.plan.skipped),
+        "not_run": codec.plain(result.plan.skipped),
         "findings": codec.plain(result.findings),
         "notes": list(result.notes),
         "ci_runner": __version__,

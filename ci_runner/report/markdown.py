@@ -20,7 +20,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 _SPECIAL = re.compile(r"[\\`*\[\]<>#|~&@$]|:(?=\S)|(?<![^\W_])_|_(?![^\W_])")
 # GitHub looks for these after the Markdown is read, so an entity does not stop it; a zero-width space does.
 _REFERENCE = re.compile(
-    r"@(?=\w)|\bGH-(?=\d)|#(?=\d)|:(?=//)|\bwww\.|\b(?:mailto|xmpp):|\b[0-9a-f]{7}(?=[0-9a-f]{0,33}\b)",
+    r"@(?=\w)|\bGH-(?=\d)|#(?=\d)|:(?=//)|\b(?:www(?=\.)|(?:mailto|xmpp)(?=:))|\b[0-9a-f]{7}(?=[0-9a-f]{0,33}\b)",
     re.IGNORECASE,
 )
 _TICKS = re.compile("`+")
