@@ -379,6 +379,7 @@ guard() {
   kill -s KILL -- "-$child" 2>/dev/null
   child=''
   elapsed_ms=$(($(now_ms) - begin))
+  : >"$scratch/ended"
   echo >&7
   wait "$minder" 2>/dev/null
   if [[ -n $killer ]]; then
@@ -397,12 +398,13 @@ guard() {
 
 forget_last() {
   code=0 timed_out=0 has_results='' elapsed_ms=0
-  rm -f -- "$scratch/timed-out" "$scratch/peak"
+  rm -f -- "$scratch/timed-out" "$scratch/peak" "$scratch/ended"
   : >"$scratch/log" || unwritable=1
   while read -r -t 0 -u 7; do read -r -u 7; done
 }
 
-# Copies output, measures memory and watches the clock, until a byte on the bell says that the command has ended.
+# Copies output, measures memory and watches the clock until the command has ended. The bell only wakes it at once: bash
+# loses a byte that arrives in the moment in which `read -t` gives up, so the file says whether it is time to stop.
 mind() {
   local pid=$1 seconds=$2 tick=$FIRST_TICK_MS deadline=0 peak=0 phase=0 nap
   trap - TERM INT HUP EXIT
@@ -410,6 +412,7 @@ mind() {
   while :; do
     printf -v nap '%d.%03d' $((tick / 1000)) $((tick % 1000))
     IFS= read -r -t "$nap" -u 7 && break
+    [[ -e $scratch/ended ]] && break
     cat <&8
     tree_bytes "$pid"
     ((bytes > peak)) && peak=$bytes && echo "$peak" >"$scratch/peak"

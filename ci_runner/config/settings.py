@@ -64,8 +64,11 @@ class Settings:
     name: str = ""
     default_branch: str = "main"
     default_runner: Runner = Runner.PYTHON
-    phase: str | None = None  # how far the rollout of the python runner has come: 1, 2A, 2B, 2C, 3 or 4; None: no rollout
-    fallback_risks: tuple[Risk, ...] = (Risk.LOW, Risk.MEDIUM)  # suites of these risks may fall back to the shell runner
+    phase: str | None = None  # of the python runner's rollout: 1, 2A, 2B, 2C, 3 or 4; None: no rollout
+    fallback_risks: tuple[Risk, ...] = (
+        Risk.LOW,
+        Risk.MEDIUM,
+    )  # suites that may fall back to the shell runner
     retry_limit: int = 20  # with more failing tests than this the failure is systemic, and nothing is retried
     resume_limit: int = 3  # new machines that one selection may get after its own was taken away
     developer: str = ""

@@ -26,6 +26,7 @@ _ACTIVE = re.compile(
 )
 _BREAKS = re.compile(r"\r\n|\r|\n")
 _COMMAND = re.compile(r"^([^\S\n]*):(?=:)", re.MULTILINE)
+_UNPLAIN = re.compile("[^\t\n -\x7e]")
 _SUSPECT = re.compile("[^\t\n -\x7e]|##\\[|^[^\\S\n]*::", re.MULTILINE)
 
 
@@ -36,10 +37,14 @@ def neutralise(text: str) -> str:
     """
     if not _SUSPECT.search(text):
         return text
-    text = _ANSI.sub("", text)
-    text = _BREAKS.sub("\n", text)
-    text = _ACTIVE.sub(_visible, text)
-    return _COMMAND.sub(r"\1\\:", text).replace("##[", "##\\[")
+    return _COMMAND.sub(r"\1\\:", visible(text)).replace("##[", "##\\[")
+
+
+def visible(text: str) -> str:
+    r"""Foreign text for a page that no runner reads: colours removed, other control characters shown as `\x07`."""
+    if not _UNPLAIN.search(text):
+        return text
+    return _ACTIVE.sub(_escaped, _BREAKS.sub("\n", _ANSI.sub("", text)))
 
 
 def one_line(text: str, limit: int | None = None) -> str:
@@ -55,7 +60,7 @@ def one_line(text: str, limit: int | None = None) -> str:
     return text
 
 
-def _visible(match: re.Match[str]) -> str:
+def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code <= 0xFF:
         return f"\\x{code:02x}"

@@ -98,6 +98,7 @@ class LocalProvider:
         self._clock = clock
         self._swept = False
         self._shells: dict[str, LocalShell] = {}
+        self._sweeping = threading.Lock()
         self._lock = threading.Lock()
 
     @property
@@ -112,7 +113,7 @@ class LocalProvider:
     def acquire(self, lease: Lease, offer: Offer, source: Source, *, seconds: float) -> Lease:
         """Make the lease's folder with the source in it; the record comes first. Raises MachineError or UsageError."""
         check_lease(lease)
-        with self._lock:
+        with self._sweeping:
             if not self._swept:
                 self._swept = True
                 self.sweep()
@@ -219,7 +220,7 @@ class LocalProvider:
             names = sorted(
                 entry.name for entry in os.scandir(self._home) if entry.is_dir(follow_symlinks=False)
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [self._home / name / RECORD for name in names if ID.fullmatch(name)]
 

@@ -81,14 +81,15 @@ def process(pid: int) -> Process | None:
     return parse_stat(read_file(f"/proc/{pid}/stat"))
 
 
+def process_ids() -> set[int]:
+    """The numbers of all processes that can be seen; empty where there is no /proc."""
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()} if LINUX else set()
+
+
 def process_table() -> dict[int, Process]:
-    """Every process that can be seen; empty where there is no /proc."""
-    table = {}
-    for name in os.listdir("/proc") if LINUX else ():
-        found = process(int(name)) if name.isdigit() else None
-        if found is not None:
-            table[found.pid] = found
-    return table
+    """Every process that can be seen."""
+    found = map(process, process_ids())
+    return {item.pid: item for item in found if item is not None}
 
 
 def below(table: Mapping[int, Process], roots: Iterable[int]) -> list[Process]:
@@ -431,7 +432,7 @@ class Supervisor:
         self.until = float("inf")
         self.tick_at = 0.0
         self.memory_at = 0.0
-        self.known: dict[int, bool] = {}  # process id → whether it is the job's
+        self.known = dict.fromkeys(process_ids(), False)  # process id → whether it is the job's
         self.grown: tuple[float, int, int] = (0.0, 0, 0)
         self.answered = False
         self.log = Log(job["log"], job["log_limit_bytes"])
@@ -662,7 +663,7 @@ class Supervisor:
 
     def members(self) -> list[int]:
         """The job's processes, by a look that reads only what is new in the process table: descent does not change."""
-        pids = {int(name) for name in os.listdir("/proc") if name.isdigit()} if LINUX else set()
+        pids = process_ids()
         self.known = {pid: ours for pid, ours in self.known.items() if pid in pids}
         fresh = {pid: process(pid) for pid in pids - self.known.keys()}
         roots, before = {os.getpid(), self.guard}, -1
