@@ -10,6 +10,7 @@ from pathlib import Path
 from bootstrap.problems import Refused, SetupProblem
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+ALL = "all"  # instead of names: every group, every extra
 WORDS = 5  # root, environment, entry, groups, extras; then the arguments of the entry
 
 

@@ -4,7 +4,7 @@
 #   CI_RUNNER_VENV    where the environment is (default: .venv in the checkout; relative to the checkout)
 #   CI_RUNNER_GROUPS  dependency groups to install (default: test; empty: none)
 #   CI_RUNNER_EXTRAS  extras to install besides those that the command needs (scripts/bootstrap/extras.txt)
-# What has been installed before stays: groups and extras add up.
+# The word "all" stands for every group or every extra. What has been installed before stays: groups and extras add up.
 
 start() {
   local root=$1 entry=$2 venv extras

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bootstrap.index import Index
 from bootstrap.problems import Refused, SetupProblem, Unreachable
-from bootstrap.request import Wanted
+from bootstrap.request import ALL, Wanted
 from bootstrap.web import CERTIFICATES
 
 # settings of the caller that would change what the lock says, or where it is put
@@ -126,10 +126,11 @@ def retried_offline(uv: Uv, *words: str) -> None:
 def selection(wanted: Wanted) -> list[str]:
     """The groups and extras as uv's options."""
     words = ["--no-default-groups"]
-    for name in wanted.groups:
-        words += ["--group", name]
-    for name in wanted.extras:
-        words += ["--extra", name]
+    for kind, chosen in (("group", wanted.groups), ("extra", wanted.extras)):
+        if ALL in chosen:
+            words.append(f"--all-{kind}s")
+        else:
+            words += [word for name in chosen for word in (f"--{kind}", name)]
     return words
 
 

@@ -1,0 +1,13 @@
+"""The generated files: where each one is, and the function that gives its text.
+
+scripts/bootstrap/uv.json is not among them: to make it again takes the network (scripts/bootstrap/pin_uv.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# path in the checkout → "module:function"; the function takes nothing and returns the whole text
+GENERATED: Mapping[str, str] = {
+    "docs/reference/command-line.md": "generated.command_line:text",
+}
