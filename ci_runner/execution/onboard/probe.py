@@ -5,7 +5,7 @@ import platform
 import sys
 
 
-def version(name):
+def version(name: str) -> "str | None":
     """The version of a distribution, or None; the import itself is dear and may have effects."""
     try:
         from importlib import metadata
@@ -17,7 +17,7 @@ def version(name):
         return None
 
 
-def version_of_old(name):
+def version_of_old(name: str) -> "str | None":
     """The same for Python before 3.8, where only the import tells."""
     try:
         module = __import__(name.replace("-", "_"))
@@ -26,7 +26,7 @@ def version_of_old(name):
     return getattr(module, "__version__", "unknown")
 
 
-def main():
+def main() -> None:
     """Print the facts."""
     facts = {
         "python": platform.python_version(),

@@ -3,130 +3,226 @@
 One file, nothing but pytest needed, Python 3.9 syntax, pytest 7.4 and newer. The format is described in
 docs/reference/run-folder.md. Environment: CI_RUNNER_SIDECAR is the file; CI_RUNNER_STACKS receives the stacks of all
 threads when the announced signal arrives; CI_RUNNER_SELECT names a JSON list of the node ids to run.
+Nothing is asserted here, so pytest need not look for that: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import faulthandler
 import fcntl
+import itertools
 import json
+import math
+import operator
 import os
+import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-# Taken now: tests replace these.
-_write, _getpid, _fstat, _open, _time, _dumps = os.write, os.getpid, os.fstat, os.open, time.time, json.dumps
 VARIABLES = ("CI_RUNNER_SIDECAR", "CI_RUNNER_STACKS", "CI_RUNNER_SELECT")
+NAME = "ci-runner-sidecar"
 HIGH_FD = 200  # out of the way of tests that count on the next free descriptor
 MESSAGE = 500
 DETAILS = 64 * 1024
 OUTPUT = 16 * 1024
-PENDING = 10_000  # lines kept while they cannot be written
-SUBTESTS = 100
+PENDING = 32 * 1024 * 1024  # bytes kept while they cannot be written
+SUBTESTS = 100  # how many of those that passed are told
+BAD_SUBTESTS = 1000
+PHASES = ("setup", "call", "teardown")
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
-class Writer:
-    """Appends lines to a file, one write each; no fault of the disk or the test reaches the session."""
+class Kept:
+    """What tests replace, as it was; in a class, because tools that freeze time search the globals of modules."""
+
+    write, open, close, fstat, lseek, getpid = os.write, os.open, os.close, os.fstat, os.lseek, os.getpid
+    fcntl, getrlimit, setrlimit, time = fcntl.fcntl, resource.getrlimit, resource.setrlimit, time.time
+
+
+def shown(value: Any) -> str:
+    """A foreign value as text, whatever its class does."""
+    try:
+        return str(value)[:MESSAGE]
+    except Exception as error:  # noqa: BLE001 - a foreign __str__ may raise anything
+        return f"({type(value).__name__} that cannot be shown: {type(error).__name__})"
+
+
+encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=shown).encode
+
+
+class Appended:
+    """A file that is appended to through a descriptor that tests may close or take over."""
 
     def __init__(self, path: str) -> None:
-        self.path = path
-        self.pid = _getpid()
-        self.fd = -1
-        self.identity: Any = None
-        self.pending: list[bytes] = []
-        self.torn = False
+        self.path = os.path.abspath(path)
         self.open()
 
     def open(self) -> None:
-        """Open the file at a high descriptor and remember which file that is."""
-        fd = _open(self.path, FLAGS, 0o644)
+        """Open the file, at a high descriptor if the limit on them allows it, and remember which file that is."""
+        self.fd = Kept.open(self.path, FLAGS, 0o644)
         try:
-            self.fd = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH_FD)
-        except (OSError, ValueError):  # the limit on descriptors is below that
-            self.fd, fd = fd, -1
-        finally:
-            if fd >= 0:
-                os.close(fd)
-        found = _fstat(self.fd)
-        self.identity = (found.st_dev, found.st_ino)
+            high = Kept.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, HIGH_FD)
+        except (OSError, ValueError):
+            high = self.fd
+        else:
+            Kept.close(self.fd)
+        self.fd = high
+        found = Kept.fstat(high)
+        self.device, self.inode = found.st_dev, found.st_ino
 
-    def check(self) -> None:
-        """Open the file again if a test closed our descriptor, or got the number for a file of its own."""
+    def check(self) -> bool:
+        """Open the file again if our number is closed or stands for another file; whether that was so."""
         try:
-            found = _fstat(self.fd)
-            if (found.st_dev, found.st_ino) == self.identity:
-                return
+            found = Kept.fstat(self.fd)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
+        else:
+            if found.st_ino == self.inode and found.st_dev == self.device:
+                return False
         self.open()
+        return True
 
-    def line(self, event: str, **fields: Any) -> None:
-        """Write one line; a process that a test forked has nothing to say."""
-        if _getpid() != self.pid:
+    def append(self, data: bytes) -> int:
+        """One write, even beyond a limit on the size of files that a test has set; how much was written."""
+        try:
+            return Kept.write(self.fd, data)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
+        soft, hard = Kept.getrlimit(resource.RLIMIT_FSIZE)
+        for limit in (resource.RLIM_INFINITY, hard):
+            try:
+                Kept.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            except (OSError, ValueError):
+                continue  # only root may raise the hard limit
+            try:
+                return Kept.write(self.fd, data)
+            finally:
+                Kept.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        raise OSError(errno.EFBIG, "the limit on the size of files cannot be raised")
+
+
+class Stacks:
+    """Answers a signal with the stacks of all threads; `number` is None where that cannot be done."""
+
+    def __init__(self, path: str | None) -> None:
+        number = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGUSR2", None)
+        self.path = path
+        self.number = int(number) if number is not None and hasattr(faulthandler, "register") else None
+        self.register()
+
+    def register(self) -> None:
+        """Listen to the signal; once more after a test has closed our descriptors."""
+        if self.number is None or not self.path:
+            self.number = None
+            return
+        try:
+            faulthandler.register(self.number, file=Appended(self.path).fd, all_threads=True, chain=False)
+        except (OSError, ValueError, RuntimeError):
+            self.number = None
+
+
+class Writer:
+    """Appends lines to the file, one write each; no fault of the disk or the test reaches the session."""
+
+    def __init__(self, path: str, stacks: Stacks) -> None:
+        self.file = Appended(path)
+        self.stacks = stacks
+        self.pid = Kept.getpid()
+        self.pending: list[bytes] = []
+        self.torn: tuple[bytes, int] | None = None  # the line whose end waits, and where the file ended then
+
+    def line(self, event: str, fields: dict[str, Any]) -> None:
+        """Write one line; fields that are empty are left out. A process that a test forked has nothing to say."""
+        if Kept.getpid() != self.pid:
             return
         values = {"event": event}
-        values.update(item for item in fields.items() if item[1] not in (None, "", [], {}, ()))
+        values.update((name, value) for name, value in fields.items() if value or value in (0, False))
         try:
-            data = (
-                _dumps(values, ensure_ascii=True, separators=(",", ":"), default=str).encode("ascii") + b"\n"
-            )
-        except (ValueError, RecursionError):  # a property that holds itself
-            values.pop("properties", None)
-            data = (
-                _dumps(values, ensure_ascii=True, separators=(",", ":"), default=repr).encode("ascii") + b"\n"
-            )
-        self.pending.append(data)
-        try:
-            self.check()
-            while self.pending:
-                self.put(self.pending[0])
-                del self.pending[0]
-        except OSError:  # full disk, file limit: try again with the next line
-            del self.pending[:-PENDING]
+            text = encode(values)
+        except (ValueError, RecursionError, MemoryError):
+            few = {name: values[name] for name in ("event", "id", "time", "outcome") if name in values}
+            text = encode({**few, "message": "(what happened cannot be put into a line)"})
+        self.put(text)
 
-    def put(self, data: bytes) -> None:
-        """One write; after a torn one the next begins on a fresh line."""
-        if self.torn:
-            data = b"\n" + data
-        written = _write(self.fd, data)
-        self.torn = 0 < written < len(data)
-        if written < len(data):
-            raise OSError(errno.ENOSPC, "short write")
+    def put(self, text: str) -> None:
+        """Write a line, after those that wait; what cannot be written waits for the next one."""
+        self.pending.append(text.encode("ascii") + b"\n")
+        try:
+            if self.file.check():
+                self.stacks.register()
+            while self.pending:
+                self.write(self.pending.pop(0))
+        except OSError:  # full disk, limit on files
+            room = PENDING
+            for index in range(len(self.pending) - 1, 0, -1):
+                room -= len(self.pending[index])
+                if room < 0:
+                    del self.pending[1 : index + 1]
+                    break
+
+    def write(self, data: bytes) -> None:
+        """Write what was taken from those that wait; the end of a torn line goes where its beginning stands."""
+        try:
+            if self.torn is not None and Kept.fstat(self.file.fd).st_size != self.torn[1]:
+                data, self.torn = b"\n" + self.torn[0], None  # another process has written since
+            written = self.file.append(data)
+        except OSError:
+            self.pending.insert(0, data)
+            raise
+        if written == len(data):
+            self.torn = None
+            return
+        self.torn = (self.torn[0] if self.torn else data, Kept.lseek(self.file.fd, 0, os.SEEK_CUR))
+        self.pending.insert(0, data[written:])
+        if not written:
+            raise OSError(errno.ENOSPC, "nothing was written")
 
 
 class Sidecar:
     """The hooks. In an xdist run the workers tell of tests, the controller of the collection and of crashes."""
 
-    def __init__(self, config: Any, writer: Writer) -> None:
+    def __init__(self, config: Any, writer: Writer, given: dict[str, str]) -> None:
         self.config = config
         self.writer = writer
+        self.given = given
         self.worker = getattr(config, "workerinput", {}).get("workerid")
+        self.controls = False
+        self.grouped = False
         self.deselected = 0
         self.errors: list[str] = []
         self.told = False
-        self.only = self.wanted()
-        self.current: dict[str, Any] = {}
+        self.only = wanted_tests(given.get("CI_RUNNER_SELECT"))
+        self.current: dict[str, dict[str, Any]] = {}
 
-    @property
-    def controls(self) -> bool:
-        """Whether tests run in other processes."""
-        return bool(self.config.pluginmanager.hasplugin("dsession"))
+    def line(self, event: str, **fields: Any) -> None:
+        """Write one line with the time and the worker."""
+        self.writer.line(event, {"time": Kept.time(), "worker": self.worker, **fields})
 
-    def wanted(self) -> list[str] | None:
-        """The node ids that are to run; None for all."""
-        path = os.environ.get("CI_RUNNER_SELECT")
-        if not path:
-            return None
-        with open(path, encoding="utf-8") as file:
-            return [str(item) for item in json.load(file)]
+    def name(self, nodeid: str) -> str:
+        """A node id as it is told: without the group that xdist appends, and writable as UTF-8."""
+        if self.grouped and nodeid.rfind("@") > max(nodeid.rfind("]"), nodeid.rfind("::")):
+            nodeid = nodeid[: nodeid.rfind("@")]
+        return nodeid if nodeid.isascii() else nodeid.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: Any) -> None:
+        """See whether tests run in other processes; xdist says so only when everything is configured."""
+        option = self.config.option
+        self.controls = bool(self.config.pluginmanager.hasplugin("dsession"))
+        self.grouped = bool(getattr(option, "loadgroup", False)) or getattr(option, "dist", "") == "loadgroup"
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a worker what we were given: our variables are gone from the environment."""
+        node.workerinput[NAME] = self.given
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
@@ -134,136 +230,168 @@ class Sidecar:
         if self.only is None:
             return
         wanted = set(self.only)
-        keep = [item for item in items if matches(item.nodeid, wanted)]
-        if len(keep) < len(items):
-            kept = set(map(id, keep))
-            config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
-            items[:] = keep
+        keep = [not wanted.isdisjoint(wholes(self.name(item.nodeid))) for item in items]
+        if not all(keep):
+            config.hook.pytest_deselected(items=list(itertools.compress(items, map(operator.not_, keep))))
+            items[:] = itertools.compress(items, keep)
 
     def pytest_deselected(self, items: Any) -> None:
         """Count what somebody's selection left out."""
         self.deselected += len(items)
 
     def pytest_collectreport(self, report: Any) -> None:
-        """Remember what could not be collected."""
-        if report.failed and self.worker is None:
-            self.errors.append(report.nodeid)
-            self.writer.line(
-                "end",
-                id=report.nodeid or ".",
-                time=_time(),
-                outcome="errored",
-                duration=0.0,
-                message=f"collection failed: {last_line(text_of(report))}"[:MESSAGE],
-                details=cut(text_of(report), DETAILS),
-            )
+        """Tell of a file that could not be collected, or that skips itself: none of its tests will be told."""
+        if report.passed or self.worker is not None:
+            return
+        name = self.name(report.nodeid) or "."
+        if report.failed and name not in self.errors:
+            self.errors.append(name)
+        told = {"outcome": "errored" if report.failed else "skipped", "duration": 0.0, "collector": True}
+        if report.failed:
+            told["details"] = cut(text_of(report), DETAILS)
+            told["message"] = f"collection failed: {last_line(text_of(report))}"[:MESSAGE]
+        else:
+            told["message"] = message_of(report)
+        self.line("end", id=name, **told)
 
+    @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: Any) -> None:
         """Tell what will run, unless other processes collect."""
         if self.worker is None and not self.controls:
             self.tell([item.nodeid for item in session.items])
+        elif self.worker is not None and self.deselected:
+            self.line("deselected", count=self.deselected)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
         """Tell what the first worker collected: xdist insists that all collect the same."""
         if not self.told:
-            self.tell(list(ids))
+            self.tell(ids)
 
-    def tell(self, tests: list[str]) -> None:
+    def tell(self, nodeids: Any) -> None:
         """The line that says which tests are expected."""
         self.told = True
-        unknown = (
-            []
-            if self.only is None
-            else [name for name in self.only if not any(covers(name, test) for test in tests)]
-        )
-        self.writer.line(
-            "collected",
-            time=_time(),
-            tests=tests or None,
-            deselected=self.deselected or None,
-            errors=self.errors,
-            unknown=unknown,
+        tests = [self.name(nodeid) for nodeid in nodeids]
+        unknown: list[str] = []
+        if self.only is not None:
+            known = {whole for test in tests for whole in wholes(test)}
+            unknown = [name for name in self.only if name not in known]
+        self.line(
+            "collected", tests=tests, deselected=self.deselected or None, errors=self.errors, unknown=unknown
         )
 
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
         """One test begins."""
         if not self.controls:
-            self.current = {}
-            self.writer.line("start", id=nodeid, time=_time(), worker=self.worker)
+            self.current[nodeid] = {}
+            self.line("start", id=self.name(nodeid))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """One phase of a test ended; a try that will be repeated, and a worker that crashed, end it here."""
         if self.controls:
-            if report.when not in ("setup", "call", "teardown"):
-                self.end(report.nodeid, add({}, report))
+            if report.when not in PHASES:
+                told = add({}, report)
+                worker = getattr(getattr(getattr(report, "node", None), "gateway", None), "id", None)
+                self.line("end", id=self.name(report.nodeid), **{"worker": worker, **told})
             return
+        told = self.current.setdefault(report.nodeid, {})
         if hasattr(report, "context") and type(report).__name__.lower() == "subtestreport":
-            add_subtest(self.current, report)
+            add_subtest(told, report)
             return
-        add(self.current, report)
-        if report.outcome == "rerun":
-            self.end(report.nodeid, self.current)
-            self.current = {}
+        add(told, report)
+        if told["outcome"] == "rerun":
+            self.line("end", id=self.name(report.nodeid), **told)
+            self.current[report.nodeid] = {}
 
     def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
         """One test ended."""
-        if not self.controls and self.current.get("phases"):
-            self.end(nodeid, self.current)
-            self.current = {}
-
-    def end(self, nodeid: str, told: dict[str, Any]) -> None:
-        """The line of an end."""
+        told = self.current.pop(nodeid, None)
+        if not told or self.controls or tuple(told.get("phases", ())) in ((), ("teardown",)):
+            return  # what follows a try that will be repeated
         bad = [item for item in told.get("subtests", ()) if item["outcome"] == "failed"]
-        if bad and told["outcome"] == "passed":  # the plugin for older pytest leaves the test itself green
-            told["outcome"], told["message"] = "failed", bad[0].get("message")
-        self.writer.line("end", id=nodeid, time=_time(), worker=self.worker, **told)
+        if bad and told["outcome"] in ("passed", "skipped", "xfailed", "xpassed"):
+            told["outcome"], told["message"] = (
+                "failed",
+                bad[0].get("message"),
+            )  # as the plugin for older pytest has it
+        elif told["outcome"] == "passed" and "call" not in told["phases"]:
+            told["outcome"], told["message"] = "skipped", "only its setup was run"
+        self.line("end", id=self.name(nodeid), **told)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: Any, exitstatus: Any) -> None:
-        """The session is over."""
-        self.writer.line("exit", time=_time(), status=int(exitstatus), worker=self.worker)
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: Any) -> Iterator[None]:
+        """The session is over, and everybody has had a say in its status."""
+        outcome: Any = yield
+        if outcome.excinfo is None:
+            self.line("exit", status=int(session.exitstatus))
+
+
+def wanted_tests(path: str | None) -> list[str] | None:
+    """The node ids that are to run; None for all."""
+    if not path:
+        return None
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [str(item) for item in json.load(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise pytest.UsageError(f"ci-runner: the selection {path} cannot be read: {error}") from error
+
+
+def wholes(name: str) -> Iterator[str]:
+    """The names of a test and of everything that it is part of."""
+    yield name
+    for index, character in enumerate(name):
+        if character == "[" or (character == ":" and name.startswith("::", index)):
+            yield name[:index]
 
 
 def add(told: dict[str, Any], report: Any) -> dict[str, Any]:
     """Take one phase into what is told of a test."""
     phases = told.setdefault("phases", {})
-    seconds = round(getattr(report, "duration", 0.0) or 0.0, 6)
-    phases[report.when if report.when in ("setup", "call", "teardown") else "call"] = seconds
+    phases[report.when if report.when in PHASES else "call"] = round(
+        getattr(report, "duration", 0.0) or 0.0, 6
+    )
     told["duration"] = round(sum(phases.values()), 6)
-    outcome = outcome_of(report)
-    if outcome != "passed" and told.get("outcome") not in ("failed", "errored"):
+    outcome, before = outcome_of(report), told.get("outcome", "passed")
+    if outcome == "passed":
+        told.setdefault("outcome", outcome)
+    elif outcome == "rerun" or before not in ("failed", "errored"):
         told["outcome"] = outcome
         explain(told, report)
-    elif report.when == "call" or "outcome" not in told:
-        told.setdefault("outcome", outcome)
+    else:
+        told["details"] = cut(f"{told.get('details', '')}\n\n{report.when}: {text_of(report)}", DETAILS)
     if report.user_properties:
-        told["properties"] = [[str(name), plain(value)] for name, value in report.user_properties]
+        told["properties"] = [
+            [shown(item[0]), plain(item[1])] for item in report.user_properties if len(item) == 2
+        ]
     return told
 
 
 def add_subtest(told: dict[str, Any], report: Any) -> None:
-    """Take a subtest into what is told of its test; passing ones beyond the first hundred are not kept."""
+    """Take a subtest into what is told of its test; of many only the first are kept."""
     found = told.setdefault("subtests", [])
+    if len(found) >= (SUBTESTS if report.outcome == "passed" else BAD_SUBTESTS):
+        return
     context = report.context
-    parts = [f"[{context.msg}]"] if getattr(context, "msg", None) is not None else []
-    parts += [f"{name}={value!r}" for name, value in dict(getattr(context, "kwargs", None) or {}).items()]
+    parts = [f"[{shown(context.msg)}]"] if getattr(context, "msg", None) is not None else []
+    parts += [
+        f"{name}={shown(value)}" for name, value in dict(getattr(context, "kwargs", None) or {}).items()
+    ]
     entry = {"description": " ".join(parts)[:MESSAGE] or "(subtest)", "outcome": outcome_of(report)}
     if report.outcome != "passed":
         entry["message"] = message_of(report)
-    if report.outcome == "failed" or len(found) < SUBTESTS:
-        found.append(entry)
+    found.append(entry)
 
 
 def outcome_of(report: Any) -> str:
-    """The word for a phase."""
-    if report.outcome == "rerun":
+    """The word for a phase; an outcome that nobody knows is no success."""
+    if report.outcome in ("rerun", "retried"):
         return "rerun"
     if report.outcome == "skipped":
         return "xfailed" if hasattr(report, "wasxfail") else "skipped"
-    if report.outcome == "failed":
-        return "failed" if report.when in ("call", "???") else "errored"
-    return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else "passed"
+    if report.outcome == "passed":
+        return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else "passed"
+    return "errored" if report.when in ("setup", "teardown") else "failed"
 
 
 def explain(told: dict[str, Any], report: Any) -> None:
@@ -271,10 +399,10 @@ def explain(told: dict[str, Any], report: Any) -> None:
     file, line, _domain = report.location or (None, None, None)
     told["file"], told["line"] = file, (line + 1) if line is not None else None
     told["message"] = message_of(report)
-    if report.outcome not in ("failed", "rerun"):
+    if report.outcome in ("skipped", "passed"):
         return
     told["details"] = cut(text_of(report), DETAILS)
-    told["output"] = "\n".join(f"--- {name}\n{content}" for name, content in report.sections)[-OUTPUT:]
+    told["output"] = output_of(report)
     entries = getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", None) or ()
     for entry in entries:
         place = getattr(entry, "reprfileloc", None)
@@ -282,34 +410,44 @@ def explain(told: dict[str, Any], report: Any) -> None:
             told["line"] = place.lineno
 
 
+def output_of(report: Any) -> str:
+    """The end of what the test printed and logged."""
+    room, parts = OUTPUT, []
+    for name, content in reversed(report.sections):
+        if room > 0:
+            parts.append(f"--- {name}\n{content[-room:]}")
+            room -= len(parts[-1])
+    return "\n".join(reversed(parts))
+
+
 def message_of(report: Any) -> str:
     """One line that says why."""
-    if hasattr(report, "wasxfail") and report.wasxfail:
-        return one_line(str(report.wasxfail).removeprefix("reason: "))
+    if getattr(report, "wasxfail", None):
+        return first_lines(shown(report.wasxfail).removeprefix("reason: "))
     longrepr = report.longrepr
     if isinstance(longrepr, tuple) and len(longrepr) == 3:
-        return one_line(str(longrepr[2]).removeprefix("Skipped: "))
+        return first_lines(shown(longrepr[2]).removeprefix("Skipped: "))
     crash = getattr(longrepr, "reprcrash", None)
-    return one_line(str(crash.message)) if crash is not None else last_line(text_of(report))
+    return first_lines(shown(crash.message)) if crash is not None else last_line(text_of(report))
 
 
 def text_of(report: Any) -> str:
     """The failure as pytest would print it."""
     try:
         return str(report.longreprtext)
-    except Exception as error:  # noqa: BLE001 - a foreign __repr__ or plugin may raise anything here
+    except Exception as error:  # noqa: BLE001 - a foreign representation may raise anything
         return f"(the failure cannot be shown: {type(error).__name__})"
 
 
-def one_line(text: str) -> str:
+def first_lines(text: str) -> str:
     """The first line that says something, with a few of those after it if it is short."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return " ".join(lines[:3])[:MESSAGE] if lines else ""
+    lines = [line.strip() for line in text[: 4 * MESSAGE].splitlines() if line.strip()]
+    return " ".join(lines[:3])[:MESSAGE]
 
 
 def last_line(text: str) -> str:
     """The last line that says something: where tracebacks put the reason."""
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    lines = [line.strip() for line in text[-4 * MESSAGE :].splitlines() if line.strip()]
     return lines[-1][:MESSAGE] if lines else ""
 
 
@@ -323,87 +461,57 @@ def cut(text: str, limit: int) -> str:
 
 def plain(value: Any) -> Any:
     """A property's value as JSON can hold it."""
-    if isinstance(value, bool) or value is None:
+    if value is None or isinstance(value, bool):
         return value
-    return value if isinstance(value, (int, float, str)) else str(value)[:MESSAGE]
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else shown(value)
+    return value if isinstance(value, float) and math.isfinite(value) else shown(value)
 
 
-def matches(nodeid: str, wanted: set[str]) -> bool:
-    """Whether a test, or something that it is part of, was asked for."""
-    if nodeid in wanted:
-        return True
-    parts = nodeid.split("::")
-    return any("::".join(parts[:count]) in wanted for count in range(1, len(parts))) or (
-        "[" in nodeid and nodeid.split("[", 1)[0] in wanted
-    )
-
-
-def covers(name: str, nodeid: str) -> bool:
-    """Whether asking for `name` asks for this test."""
-    return nodeid == name or nodeid.startswith((f"{name}::", f"{name}["))
-
-
-def register_stacks() -> int | None:
-    """Answer a signal with the stacks of all threads; the signal's number, or None if it cannot be done."""
-    path = os.environ.get("CI_RUNNER_STACKS")
-    number = signal.SIGRTMIN + 5 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGUSR2", None)
-    if not path or number is None or not hasattr(faulthandler, "register"):
-        return None
-    try:
-        fd = _open(path, FLAGS, 0o644)
-        with contextlib.suppress(OSError, ValueError):
-            high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, HIGH_FD)
-            os.close(fd)
-            fd = high
-        faulthandler.register(number, file=fd, all_threads=True, chain=False)
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return int(number)
-
-
-def leave_no_trace() -> None:
-    """Take our folder and variables away: tests see what they would see under pytest alone."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]
-    rest = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path != here]
-    if rest and rest != [""]:
+def take_variables() -> dict[str, str]:
+    """What we are told through the environment, taken out of it: tests see what they would see under pytest alone."""
+    found = {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
+    given = os.environ.get("PYTHONPATH", "")
+    rest = [path for path in given.split(os.pathsep) if not path or os.path.abspath(path) != HERE]
+    if rest not in ([], [""]):
         os.environ["PYTHONPATH"] = os.pathsep.join(rest)
     else:
         os.environ.pop("PYTHONPATH", None)
-    for name in VARIABLES:
-        os.environ.pop(name, None)
+    return found
+
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+given_to_us = take_variables()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests() -> None:
+    """Take our folder out of the search path: before any conftest, after xdist has noted the path for its workers."""
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != HERE]
+    sys.path_importer_cache.pop(HERE, None)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: Any) -> None:
     """Announce this process and start to listen."""
-    path = os.environ.get("CI_RUNNER_SIDECAR")
+    given = dict(getattr(config, "workerinput", {}).get(NAME, given_to_us))
+    given_to_us.clear()  # a session that a test starts inside this one is not ours
+    path = given.get("CI_RUNNER_SIDECAR")
     if not path:
         return
-    writer = Writer(path)
-    number = register_stacks()
-    sidecar = Sidecar(config, writer)
-    writer.line(
+    stacks = Stacks(given.get("CI_RUNNER_STACKS"))
+    try:
+        writer = Writer(path, stacks)
+    except OSError as error:
+        raise pytest.UsageError(f"ci-runner: the sidecar {path} cannot be written: {error}") from error
+    sidecar = Sidecar(config, writer, given)
+    sidecar.line(
         "session",
         v=1,
         pid=writer.pid,
-        time=_time(),
         python=".".join(map(str, sys.version_info[:3])),
         pytest=pytest.__version__,
         rootdir=str(config.rootpath),
-        worker=sidecar.worker,
-        stack_signal=number,
+        stack_signal=stacks.number,
     )
-    config.pluginmanager.register(sidecar, "ci-runner-sidecar")
-    if sidecar.worker is not None or not starts_workers(config):
-        leave_no_trace()
-
-
-def starts_workers(config: Any) -> bool:
-    """Whether xdist will start processes from this one, which need what we were given."""
-    option = config.option
-    return bool(
-        getattr(option, "numprocesses", None)
-        or getattr(option, "tx", None)
-        or getattr(option, "looponfail", None)
-    )
+    config.pluginmanager.register(sidecar, NAME)
