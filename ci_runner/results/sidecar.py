@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 from ci_runner.model import CaseResult, Outcome
 
-LINE_LIMIT = 64 * 1024 * 1024  # the list of all node ids is one line
+LINE_LIMIT = 512 * 1024 * 1024  # the list of all node ids is one line
+LINE_START = b'{"event":"'  # cannot stand inside a string of JSON, where quotes are escaped
 METRIC = "metric."
 OUTCOMES = {
     "passed": Outcome.PASSED,
@@ -40,6 +42,7 @@ class SidecarEnd:
     phases: Mapping[str, float] = field(default_factory=dict)
     properties: tuple[tuple[str, object], ...] = ()
     subtests: tuple[Mapping[str, str], ...] = ()
+    collector: bool = False  # a file or folder whose tests are not told, because it failed or skipped itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ def read_sidecar(path: Path) -> SidecarLog:
         with path.open("rb") as file:
             while line := file.readline(LINE_LIMIT):
                 reader.take(line)
+                while len(line) == LINE_LIMIT and not line.endswith(b"\n"):
+                    line = file.readline(LINE_LIMIT)  # the rest of a line that nobody writes
     except (FileNotFoundError, NotADirectoryError):
         return SidecarLog()
     return reader.log()
@@ -74,23 +79,43 @@ class _Reader:
         self.sessions: list[Mapping[str, Any]] = []
         self.collected: dict[str, None] | None = None
         self.deselected = 0
-        self.errors: list[str] = []
+        self.errors: dict[str, None] = {}
         self.unknown: list[str] = []
         self.ended: list[SidecarEnd] = []
         self.running: dict[str, None] = {}
         self.exit_status: int | None = None
         self.bad = 0
+        self.handlers = {
+            "session": self._session,
+            "collected": self._collected,
+            "deselected": self._deselected,
+            "start": self._start,
+            "end": self._end,
+            "exit": self._exit,
+        }
 
     def take(self, line: bytes) -> None:
         """One line; without its end it was torn when the writer was killed."""
         if not line.strip():
             return
+        if not self._understand(line):
+            self.bad += line.endswith(b"\n")
+            start = line.rfind(LINE_START)
+            if start > 0:  # a worker was killed while it wrote, and another wrote on behind that
+                self._understand(line[start:])
+
+    def _understand(self, line: bytes) -> bool:
+        """Whether the line says something."""
         try:
             entry = json.loads(line)
-            event = entry["event"]
-            getattr(self, f"_{event}", self._other)(entry)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            self.bad += line.endswith(b"\n")
+            if b"\\ud" in line or b"\\uD" in line:
+                entry = _writable(entry)
+            take = self.handlers.get(entry["event"])
+            if take is not None:  # else it is of a kind that a newer plugin writes
+                take(entry)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            return False
+        return True
 
     def log(self) -> SidecarLog:
         """What was read."""
@@ -110,10 +135,14 @@ class _Reader:
         self.sessions.append({"pid": int(entry["pid"]), **entry})
 
     def _collected(self, entry: Mapping[str, Any]) -> None:
-        self.collected = dict.fromkeys(str(test) for test in entry.get("tests", ()))
-        self.deselected = int(entry.get("deselected", 0))
-        self.errors = [str(test) for test in entry.get("errors", ())]
-        self.unknown = [str(test) for test in entry.get("unknown", ())]
+        tests, unknown = _names(entry, "tests"), _names(entry, "unknown")
+        deselected = int(entry.get("deselected", 0))
+        self.errors.update(dict.fromkeys(_names(entry, "errors")))
+        self.collected, self.unknown = dict.fromkeys(tests), unknown
+        self.deselected = max(self.deselected, deselected)
+
+    def _deselected(self, entry: Mapping[str, Any]) -> None:
+        self.deselected = max(self.deselected, int(entry["count"]))  # every worker deselects the same
 
     def _start(self, entry: Mapping[str, Any]) -> None:
         self.running[str(entry["id"])] = None
@@ -121,15 +150,14 @@ class _Reader:
     def _end(self, entry: Mapping[str, Any]) -> None:
         end = end_of(entry)
         self.ended.append(end)
+        if end.collector and end.outcome == "errored":
+            self.errors[end.id] = None
         if end.outcome != RERUN:
             self.running.pop(end.id, None)
 
     def _exit(self, entry: Mapping[str, Any]) -> None:
         if entry.get("worker") is None:
             self.exit_status = int(entry["status"])
-
-    def _other(self, _entry: Mapping[str, Any]) -> None:
-        """A kind of line that a newer plugin writes."""
 
 
 def end_of(entry: Mapping[str, Any]) -> SidecarEnd:
@@ -140,20 +168,46 @@ def end_of(entry: Mapping[str, Any]) -> SidecarEnd:
     return SidecarEnd(
         id=str(entry["id"]),
         outcome=outcome,
-        time=float(entry.get("time", 0.0)),
-        duration=float(entry.get("duration", 0.0)),
+        time=_seconds(entry.get("time", 0.0)),
+        duration=_seconds(entry.get("duration", 0.0)),
         worker=_text(entry, "worker"),
         file=_text(entry, "file"),
         line=int(entry["line"]) if isinstance(entry.get("line"), int) else None,
         message=_text(entry, "message"),
         details=_text(entry, "details"),
         output=_text(entry, "output"),
-        phases={str(name): float(seconds) for name, seconds in dict(entry.get("phases", {})).items()},
+        phases={str(name): _seconds(seconds) for name, seconds in dict(entry.get("phases", {})).items()},
         properties=tuple((str(item[0]), item[1]) for item in entry.get("properties", ()) if len(item) == 2),
         subtests=tuple(
             {str(key): str(value) for key, value in item.items()} for item in entry.get("subtests", ())
         ),
+        collector=entry.get("collector") is True,
     )
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError(f"no time: {value!r}")
+    return seconds
+
+
+def _names(entry: Mapping[str, Any], name: str) -> list[str]:
+    value = entry.get(name, [])
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is no list")
+    return [str(item) for item in value]
+
+
+def _writable(value: Any) -> Any:
+    """The same without halves of characters, which no file in UTF-8 can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {_writable(name): _writable(item) for name, item in value.items()}
+    return value
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str | None:
