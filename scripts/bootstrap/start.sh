@@ -9,6 +9,9 @@
 start() {
   local root=$1 entry=$2 venv extras
   shift 2
+  if (($$ == 1)); then
+    begin_as_first "$root" "$entry" "$@"
+  fi
   [[ $root == /* ]] || root=$PWD/$root
   venv=${CI_RUNNER_VENV:-.venv}
   [[ $venv == /* ]] || venv=$root/$venv
@@ -61,7 +64,24 @@ is_fresh() {
 
 # Hand over to the Python half, which makes the environment and then becomes ENTRY.
 set_up() {
-  local name path found=
+  local found
+  find_python
+  exec "$found" -IB "$1/scripts/bootstrap" "$@"
+}
+
+# In a container that has no init: be it, and start as its child.
+begin_as_first() {
+  local found
+  find_python
+  # shellcheck disable=SC2016 # the words are for the inner shell
+  exec "$found" -ISB "$1/scripts/bootstrap/init.py" "$BASH" -c \
+    'set -euo pipefail; source "$1/scripts/bootstrap/start.sh"; start "$@"' start "$@"
+}
+
+# Set `found` to a Python that is new enough, else to one that can say that it is not.
+find_python() {
+  local name path
+  found=
   for name in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do
     path=$(type -P "$name") || continue
     if "$path" -ISc 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -76,5 +96,4 @@ set_up() {
     echo 'fix: install Python 3.11 or newer (Debian, Ubuntu: apt-get install python3)' >&2
     exit 8
   fi
-  exec "$found" -IB "$1/scripts/bootstrap" "$@"
 }

@@ -60,6 +60,36 @@ elif "--editable" in words:
     os.chmod(program, 0o755)
 """
 
+# leaves an orphan, waits until it is gone, then lets its parent, who has number 1, be told to stop
+ORPHANS = """#!{python} -IS
+import os, signal, sys
+ready, done = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.close(ready)
+        os.write(done, str(os.getpid()).encode().ljust(10))
+    os._exit(0)
+os.wait()
+os.close(done)
+orphan = int(os.read(ready, 10))
+os.read(ready, 1)
+for _ in range(10_000_000):
+    try:
+        os.kill(orphan, 0)
+    except ProcessLookupError:
+        gone = True
+        break
+    os.sched_yield()
+else:
+    gone = False
+print(os.getpid(), sys.argv[1], gone, sep="|", flush=True)
+sys.stdin.readline()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(1, signal.SIGTERM)
+print("got", signal.Signals(signal.sigwait([signal.SIGTERM])).name, flush=True)
+sys.exit(41)
+"""
+
 
 @dataclass
 class Index:
@@ -479,6 +509,29 @@ def test_certificates_that_are_none_are_named(checkout: Checkout, tmp_path: Path
     done = checkout.start(PIP_CERT=str(rubbish))
     assert done.returncode == 8
     assert f"PIP_CERT names {rubbish}, which holds no certificates" in done.stderr
+
+
+def test_as_the_first_process_it_buries_orphans_and_passes_signals_on(checkout: Checkout) -> None:
+    """As number 1 of its own process namespace, the way a container without an init starts it."""
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("making a process namespace needs root")
+    assert checkout.start().returncode == 0
+    (checkout.venv / "bin" / "ci-runner").write_text(ORPHANS.format(python=PYTHON))
+    with subprocess.Popen(
+        [*apart, str(checkout.script), "hello there"], env=checkout.environ | {"PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        number, word, ended = process.stdout.readline().rstrip("\n").split("|")
+        assert int(number) > 1
+        assert word == "hello there"
+        assert ended == "True", "the orphan is still in the process table"
+        process.stdin.write("go\n")
+        process.stdin.close()
+        assert process.stdout.read() == "got SIGTERM\n"
+        assert process.wait(SECONDS) == 41
 
 
 def real_environment() -> Mapping[str, str]:
