@@ -360,9 +360,8 @@ def test_workers(tmp_path: Path) -> None:
     )
     ran = run(tmp_path, *XDIST, "-n", "2", "--dist", "loadgroup")
     assert ran.code == 1, ran.output
-    assert ran.log.collected == tuple(f"test_it.py::test_p[{x}]" for x in range(20)) + (
-        "test_it.py::test_grouped",
-    )
+    names = [f"test_p[{x}]" for x in range(20)]
+    assert ran.log.collected == tuple(f"test_it.py::{name}" for name in (*names, "test_grouped"))
     assert sorted(end.id for end in ran.log.ended) == sorted(ran.log.collected)
     assert [name for name, outcome in ran.outcomes if outcome != "passed"] == ["test_p[7]"]
     assert {end.worker for end in ran.log.ended} == {"gw0", "gw1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -74,14 +75,18 @@ SURVIVED = {
                     setattr(module, name, lambda: 0.0)
     """,
 }
+CAPTURED = {
+    SURVIVED["closes stdout"]: (),
+    SURVIVED["prints 50 MB"]: (),
+    # pytest's own report would be a file that is too large
+    SURVIVED["allows itself small files"]: ("-p", "no:terminal"),
+}
 
 
 @pytest.mark.parametrize("body", SURVIVED.values(), ids=SURVIVED)
 def test_everything_is_told_once(tmp_path: Path, body: str) -> None:
     """Three tests, three ends, and nothing torn, whatever the one in the middle does to the process."""
-    import textwrap
-
-    ran = abuse(tmp_path, textwrap.dedent(body))
+    ran = abuse(tmp_path, textwrap.dedent(body), *CAPTURED.get(body, ("--capture=no",)))
     told = [(name, outcome) for name, outcome in ran.outcomes if name != "test_it"]
     assert told == [("test_before", "passed"), ("test_after", "passed")], ran.output
     assert [name for name, _ in ran.outcomes] == ["test_before", "test_it", "test_after"]
@@ -155,7 +160,7 @@ def test_the_signal_is_answered_with_stacks(tmp_path: Path, closed: bool) -> Non
             thread.join()
         """,
     )
-    process = start(tmp_path)
+    process = start(tmp_path, "--capture=no")
     log = await_log(tmp_path, process, lambda log: log.running == ("test_it.py::test_hangs",))
     os.kill(int(log.sessions[0]["pid"]), int(log.sessions[0]["stack_signal"]))
     stacks = tmp_path / "stacks.txt"
