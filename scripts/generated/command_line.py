@@ -68,7 +68,7 @@ def arguments(parser: ArgumentParser, level: str) -> Iterator[str]:
             line = texts.get(name) or sub.description or ""
             yield from ("", f"{level} {sub.prog}")
             if line:
-                yield from ("", f"{line[0].upper()}{line[1:].rstrip('.')}.")
+                yield from ("", cell(f"{line[0].upper()}{line[1:].rstrip('.')}."))
             yield from arguments(sub, level + "#")
 
 
