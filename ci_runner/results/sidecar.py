@@ -66,9 +66,12 @@ def read_sidecar(path: Path) -> SidecarLog:
     try:
         with path.open("rb") as file:
             while line := file.readline(LINE_LIMIT):
-                reader.take(line)
-                while len(line) == LINE_LIMIT and not line.endswith(b"\n"):
-                    line = file.readline(LINE_LIMIT)  # the rest of a line that nobody writes
+                if len(line) < LINE_LIMIT or line.endswith(b"\n"):
+                    reader.take(line)
+                    continue
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LINE_LIMIT)
+                reader.bad += 1
     except (FileNotFoundError, NotADirectoryError):
         return SidecarLog()
     return reader.log()
@@ -168,15 +171,15 @@ def end_of(entry: Mapping[str, Any]) -> SidecarEnd:
     return SidecarEnd(
         id=str(entry["id"]),
         outcome=outcome,
-        time=_seconds(entry.get("time", 0.0)),
-        duration=_seconds(entry.get("duration", 0.0)),
+        time=_finite(entry.get("time", 0.0)),
+        duration=_finite(entry.get("duration", 0.0)),
         worker=_text(entry, "worker"),
         file=_text(entry, "file"),
         line=int(entry["line"]) if isinstance(entry.get("line"), int) else None,
         message=_text(entry, "message"),
         details=_text(entry, "details"),
         output=_text(entry, "output"),
-        phases={str(name): _seconds(seconds) for name, seconds in dict(entry.get("phases", {})).items()},
+        phases={str(name): _finite(seconds) for name, seconds in dict(entry.get("phases", {})).items()},
         properties=tuple((str(item[0]), item[1]) for item in entry.get("properties", ()) if len(item) == 2),
         subtests=tuple(
             {str(key): str(value) for key, value in item.items()} for item in entry.get("subtests", ())
@@ -185,11 +188,11 @@ def end_of(entry: Mapping[str, Any]) -> SidecarEnd:
     )
 
 
-def _seconds(value: Any) -> float:
-    seconds = float(value)
-    if not math.isfinite(seconds):
-        raise ValueError(f"no time: {value!r}")
-    return seconds
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"not a finite number: {value!r}")
+    return number
 
 
 def _names(entry: Mapping[str, Any], name: str) -> list[str]:
@@ -248,8 +251,8 @@ def metrics_of(properties: tuple[tuple[str, object], ...]) -> dict[str, float]:
     for name, value in properties:
         if name.startswith(METRIC) and isinstance(value, (int, float, str)) and not isinstance(value, bool):
             try:
-                found[name.removeprefix(METRIC)] = float(value)
-            except ValueError:
+                found[name.removeprefix(METRIC)] = _finite(value)
+            except (ValueError, OverflowError):
                 continue  # a property that only looks like a metric
     return found
 

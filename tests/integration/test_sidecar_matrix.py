@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -155,19 +156,19 @@ def test_every_pytest_says_the_same(
             pytest.skip("the package index cannot be reached")
         assert made.returncode == 0, made.stderr
         pythons[wanted, requirements] = python
-    expect(tmp_path, pythons[wanted, requirements], "-p", "pytest_subtests")
+    expect(tmp_path, pythons[wanted, requirements], env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""})
 
 
 def test_the_newest_pytest_says_the_same(tmp_path: Path) -> None:
     """The one that this project is tested with, which has subtests of its own."""
-    expect(tmp_path, sys.executable)
+    expect(tmp_path, sys.executable, *RERUNS, *XDIST)
 
 
-def expect(folder: Path, python: str, *plugins: str) -> None:
+def expect(folder: Path, python: str, *plugins: str, env: Mapping[str, str] | None = None) -> None:
     """Run the project with repeated tries in one process, then in two workers."""
     write(folder, PROJECT)
-    arguments = (*RERUNS, *plugins, "--reruns=1")
-    ran = run(folder, *arguments, python=python)
+    arguments = (*plugins, "--reruns=1")
+    ran = run(folder, *arguments, python=python, env=env)
     assert ran.code == 1, ran.output
     outcomes = without_repeated_cases(ran.outcomes)
     assert outcomes == EXPECTED, ran.output
@@ -178,7 +179,7 @@ def expect(folder: Path, python: str, *plugins: str) -> None:
     last = [end for end in ran.log.ended if end.id.endswith("test_subtests")][-1]
     assert [(item["description"], item["outcome"]) for item in last.subtests][1] == ("[number] i=1", "failed")
     (folder / "sidecar.jsonl").unlink()
-    ran = run(folder, *XDIST, *arguments, "-n2", python=python)
+    ran = run(folder, *arguments, "-n2", python=python, env=env)
     assert sorted(without_repeated_cases(ran.outcomes)) == sorted(EXPECTED), ran.output
     assert (ran.log.running, ran.log.exit_status, ran.log.collected) == ((), 1, collected)
 
