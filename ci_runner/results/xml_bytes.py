@@ -1,0 +1,90 @@
+"""The bytes of a report as an XML parser accepts them: as they are, or cleaned of what no XML may hold."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+PIECE = 1 << 16
+HELD_BACK = 16  # characters: longer than any reference that is cleaned
+REPLACED = "\N{REPLACEMENT CHARACTER}"
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_REFERENCE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)(?:#([0-9]{1,7}|x[0-9A-Fa-f]{1,6});)?")
+_BEGIN = re.compile(r"<(?=[?!A-Za-z_])")
+
+
+def raw_pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The file as it is."""
+    while piece := file.read(PIECE):
+        yield piece
+
+
+def encoding_of(head: bytes) -> tuple[str, int]:
+    """The encoding that the first bytes announce, and the length of the mark that announces it."""
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name, len(mark)
+    for wide, name in ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be")):
+        if head.startswith(wide):
+            return name, 0
+    declared = _DECLARED.search(head)
+    if declared is not None:
+        try:
+            codec = codecs.lookup(declared[1].decode("ascii"))
+        except (LookupError, ValueError):
+            return "utf-8", 0
+        if codec.name.startswith(("utf-16", "utf-32")) or not getattr(codec, "_is_text_encoding", True):
+            return "utf-8", 0  # the declaration was just read as ASCII, so that cannot be true
+        return codec.name, 0
+    return "utf-8", 0
+
+
+def cleaned_pieces(file: BinaryIO) -> Iterator[bytes]:
+    """The file in UTF-8, from its first tag on, without characters and references that XML forbids."""
+    encoding, mark = encoding_of(file.read(1024))
+    file.seek(mark)
+    decoder = codecs.getincrementaldecoder(encoding)("replace")
+    begun, held = False, ""
+    while True:
+        data = file.read(PIECE)
+        text = held + decoder.decode(data, final=not data)
+        if not begun:
+            begin = _BEGIN.search(text)
+            if begin is None:
+                held = text[-1:]
+                if not data:
+                    return
+                continue
+            begun, text = True, text[begin.start() :]
+        held = ""
+        if data and (at := text.rfind("&", -HELD_BACK)) >= 0:
+            text, held = text[:at], text[at:]
+        yield clean(text).encode("utf-8", "replace")
+        if not data:
+            return
+
+
+def clean(text: str) -> str:
+    """The text with what XML forbids replaced, and with lone ampersands escaped."""
+    return _REFERENCE.sub(_reference, _FORBIDDEN.sub(REPLACED, text))
+
+
+def _reference(match: re.Match[str]) -> str:
+    digits = match[1]
+    if digits is None:
+        return "&amp;"
+    code = int(digits[1:], 16) if digits[0] == "x" else int(digits)
+    if code > 0x10FFFF or _FORBIDDEN.match(chr(code)):
+        return REPLACED
+    return match[0]
