@@ -12,8 +12,15 @@ from ci_runner import __version__
 
 # name → (module, one line of help). A module defines `EXAMPLE`, `add_arguments(parser)` and `run(arguments) -> int`.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "plan": ("ci_runner.cli.plan", "say which suites an event needs, and why; print the matrix that runs them"),
+    "plan": (
+        "ci_runner.cli.plan",
+        "say which suites an event needs, and why; print the matrix that runs them",
+    ),
     "run": ("ci_runner.cli.run", "run suites here or on a leased machine, and say what came of it"),
+    "results": (
+        "ci_runner.cli.results",
+        "say what JUnit files and run folders come to; merge and convert them",
+    ),
     "ab": ("ci_runner.cli.ab", "compare the python and the shell runner on one suite, test by test"),
     "history": ("ci_runner.cli.history", "list and show the records of earlier runs"),
     "kpi": ("ci_runner.cli.kpi", "say how well the python runner does, and turn its flag off or on"),

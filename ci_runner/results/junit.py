@@ -304,7 +304,7 @@ class _Reader:
             return
         if self.seen.add(key):
             self.suspects.add(key)
-        outcome = OUTCOMES.get(capture.kind, Outcome.PASSED) if capture is not None else Outcome.PASSED
+        outcome = capture.outcome if capture is not None else Outcome.PASSED
         if "status" in attributes or "result" in attributes:
             outcome = red_by_status(outcome, attributes)
         time = get("time")

@@ -27,6 +27,8 @@ TRIES = {  # Surefire: what went wrong in other tries of the same test
     "rerunFailure": Outcome.FAILED,
     "rerunError": Outcome.ERRORED,
 }
+MISSING_TYPE = "ci-runner.missing"  # how our own files say that a test never ran
+INTERRUPTED_TYPE = "ci-runner.interrupted"  # and that it was running when the run ended
 ALIASES = {"skip": "skipped", "ignored": "skipped", "disabled": "skipped"}
 OUTPUTS = ("system-out", "system-err")
 STATUS = {
@@ -153,6 +155,13 @@ class Capture:
             self.type = attributes.get("type") or ""
 
     @property
+    def outcome(self) -> Outcome:
+        """What the children say."""
+        if self.type in (MISSING_TYPE, INTERRUPTED_TYPE):
+            return Outcome.MISSING
+        return OUTCOMES.get(self.kind, Outcome.PASSED)
+
+    @property
     def tries(self) -> Sequence[tuple[Outcome, str, str]]:
         """Other tries of the same test: outcome, message, details."""
         return self._tries
@@ -225,6 +234,7 @@ def make_case(
         details=(capture.details or None) if bad else None,
         output=(str(capture.output) if capture.output is not None else None) if bad else None,
         expected_failure=capture.type == "pytest.xfail",
+        interrupted=capture.type == INTERRUPTED_TYPE,
         metrics=metrics_of(tuple(capture.properties)),
     )
     tries = [

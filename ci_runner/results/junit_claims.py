@@ -67,6 +67,7 @@ class Frame:
             failed=found.get(Outcome.FAILED, 0),
             errored=found.get(Outcome.ERRORED, 0),
             skipped=found.get(Outcome.SKIPPED, 0),
+            missing=found.get(Outcome.MISSING, 0),
             flaky=flaky,
         )
 
@@ -108,7 +109,10 @@ def _totals(tally: Mapping[Outcome, int]) -> tuple[int, int]:
 
 def _reds(tally: Mapping[Outcome, int], named: int) -> tuple[int, ...]:
     """What a claim about red cases may add up to: if it names but one kind, perhaps only that one."""
-    failed, errored = tally.get(Outcome.FAILED, 0), tally.get(Outcome.ERRORED, 0)
+    failed, errored = (
+        tally.get(Outcome.FAILED, 0),
+        tally.get(Outcome.ERRORED, 0) + tally.get(Outcome.MISSING, 0),
+    )
     return (failed + errored,) if named == 2 else (failed + errored, failed, errored)
 
 

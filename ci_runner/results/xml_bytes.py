@@ -80,6 +80,11 @@ def clean(text: str) -> str:
     return _REFERENCE.sub(_reference, _FORBIDDEN.sub(REPLACED, text))
 
 
+def without_forbidden(text: str) -> str:
+    """Text that may stand in XML: what it forbids becomes a replacement character."""
+    return _FORBIDDEN.sub(REPLACED, text)
+
+
 def _reference(match: re.Match[str]) -> str:
     digits = match[1]
     if digits is None:

@@ -1,0 +1,267 @@
+"""What files and run folders come to together: the object that `ci-runner results summarize` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ci_runner import codec, errors
+from ci_runner.model import Attempt, CaseResult, Counts, Plan, Problem, Verdict
+from ci_runner.results.attempt import collect
+from ci_runner.results.junit import read_junit
+from ci_runner.results.verdict import exit_code_of, judge, verdict_of
+
+GRAVEST_LAST = (errors.OK, errors.TESTS_FAILED, errors.INCOMPLETE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One file, or one selection of a run folder; `cases` lacks those that simply passed unless all were asked for."""
+
+    name: str
+    counts: Counts
+    verdict: Verdict
+    cases: tuple[CaseResult, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    duration_seconds: float = 0.0
+    exit_code: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Everything together."""
+
+    parts: tuple[Part, ...]
+    files: tuple[str, ...]
+    counts: Counts
+    problems: tuple[Problem, ...]
+    verdict: Verdict
+    exit_code: int
+    duration_seconds: float
+
+
+def summarize(paths: Sequence[Path], *, keep_passed: bool = False) -> Summary:
+    """Read files, folders of files and run folders. Whatever is wrong with them is a problem and never raised."""
+    parts: list[Part] = []
+    files: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            _folder(path, parts, files, keep_passed)
+        else:
+            files.append(str(path))
+            parts.append(_file(path, keep_passed))
+    counts = total(part.counts for part in parts)
+    problems = tuple(problem for part in parts for problem in part.problems)
+    verdict = _worst(parts, counts, problems)
+    return Summary(
+        parts=tuple(parts),
+        files=tuple(files),
+        counts=counts,
+        problems=problems,
+        verdict=verdict,
+        exit_code=_exit(parts, verdict),
+        duration_seconds=sum(part.duration_seconds for part in parts),
+    )
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """The sum of counts, field by field."""
+    items = list(parts)
+    return Counts(**{name: sum(getattr(item, name) for item in items) for name in Counts.__slots__})
+
+
+def _worst(parts: Sequence[Part], counts: Counts, problems: Sequence[Problem]) -> Verdict:
+    verdicts = {part.verdict for part in parts}
+    if Verdict.INCOMPLETE in verdicts:
+        return Verdict.INCOMPLETE
+    if Verdict.FAILED in verdicts:
+        return Verdict.FAILED
+    if parts and verdicts == {Verdict.PASSED}:
+        return Verdict.PASSED
+    return verdict_of(counts, problems)  # a file without tests beside others is no reason to be red
+
+
+def _exit(parts: Sequence[Part], verdict: Verdict) -> int:
+    own = {part.exit_code for part in parts} - set(GRAVEST_LAST)
+    return min(own) if own else exit_code_of(verdict)
+
+
+def _file(path: Path, keep_passed: bool) -> Part:
+    content = read_junit(path, keep_passed=keep_passed)
+    verdict = verdict_of(content.counts, content.problems)
+    return Part(
+        name=str(path),
+        counts=content.counts,
+        verdict=verdict,
+        cases=content.cases,
+        problems=content.problems,
+        duration_seconds=content.duration_seconds,
+        exit_code=exit_code_of(verdict),
+        metrics=dict(content.metrics),
+    )
+
+
+def _folder(path: Path, parts: list[Part], files: list[str], keep_passed: bool) -> None:
+    if (path / "plan.json").exists():
+        files.append(str(path))
+        finished = _finished_run(path, keep_passed)
+        parts.extend(_interrupted_run(path, keep_passed) if finished is None else finished)
+        return
+    found = sorted(item for item in path.rglob("*.xml") if item.is_file())
+    if not found:
+        problem = Problem(
+            kind="no-results", text="holds no JUnit file (*.xml) and is no run folder", file=str(path)
+        )
+        parts.append(_bad(str(path), problem))
+    for item in found:
+        files.append(str(item))
+        parts.append(_file(item, keep_passed))
+
+
+def _bad(name: str, problem: Problem) -> Part:
+    return Part(
+        name=name,
+        counts=Counts(),
+        verdict=Verdict.INCOMPLETE,
+        problems=(problem,),
+        exit_code=errors.INCOMPLETE,
+    )
+
+
+# -- run folders
+
+
+def _finished_run(path: Path, keep_passed: bool) -> list[Part] | None:
+    """The parts of a run that wrote its results to the end; None if it did not."""
+    try:
+        told = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        parts = [_part_of(item, told) for item in told["suites"]]
+        if not parts:
+            counts = Counts()
+            parts = [
+                Part(
+                    name=path.name,
+                    counts=counts,
+                    verdict=Verdict(told["verdict"]),
+                    exit_code=told["exit_code"],
+                )
+            ]
+        cases = _cases(path / "cases.jsonl", keep_passed)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    if len(parts) == 1:
+        return [_with(parts[0], cases, float(told["duration_seconds"]))]
+    named: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        named.setdefault((case.attempt or "").rpartition(".")[0], []).append(case)
+    share = float(told["duration_seconds"]) / len(parts)
+    return [_with(part, named.get(part.name, []), share) for part in parts]
+
+
+def _part_of(item: Any, told: Any) -> Part:
+    numbers = {name: int(item[name]) for name in Counts.__slots__}
+    problems = [codec.build(Problem, entry) for entry in told["problems"] if entry["suite"] == item["id"]]
+    return Part(
+        name=str(item["id"]),
+        counts=Counts(**numbers),
+        verdict=Verdict(item["verdict"]),
+        problems=tuple(problems),
+        exit_code=int(item["exit_code"]),
+        metrics={str(name): float(value) for name, value in item["metrics"].items()},
+    )
+
+
+def _with(part: Part, cases: Sequence[CaseResult], seconds: float) -> Part:
+    return dataclasses.replace(part, cases=tuple(cases), duration_seconds=seconds)
+
+
+def _cases(path: Path, keep_passed: bool) -> list[CaseResult]:
+    found = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            case = codec.build(CaseResult, json.loads(line))
+            if keep_passed or case.outcome.value != "passed" or case.flaky:
+                found.append(case)
+    return found
+
+
+def _interrupted_run(path: Path, keep_passed: bool) -> list[Part]:
+    """The parts of a run that was killed: what its attempts left, judged now."""
+    try:
+        plan = codec.build(Plan, json.loads((path / "plan.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = Problem(
+            kind="plan", text=f"the plan of the run cannot be read: {error}", file=str(path / "plan.json")
+        )
+        return [_bad(path.name, problem)]
+    attempts = list(_attempts(path))
+    today = datetime.now(UTC).date()
+    parts = []
+    for selection in plan.selected:
+        own = sorted(
+            (item for item in attempts if item.selection == selection.id), key=lambda item: item.number
+        )
+        tries = [(item, collect(path / item.folder, suite=selection.suite, attempt=item)) for item in own]
+        judged = judge(selection, tries, quarantine=(), today=today)
+        stop = Problem(
+            kind="interrupted",
+            text=f"{selection.id}: the run ended before it could write its results",
+            file=str(path),
+        )
+        problems = (stop, *judged.problems)
+        cases = [case for case in judged.cases if keep_passed or case.outcome.value != "passed" or case.flaky]
+        parts.append(
+            Part(
+                name=selection.id,
+                counts=judged.counts,
+                verdict=verdict_of(judged.counts, problems),
+                cases=tuple(cases),
+                problems=problems,
+                duration_seconds=sum(case.duration_seconds for case in judged.cases),
+                exit_code=errors.INCOMPLETE,
+            )
+        )
+    return parts or [
+        _bad(path.name, Problem(kind="interrupted", text="the run ended before it began", file=str(path)))
+    ]
+
+
+def _attempts(path: Path) -> Iterable[Attempt]:
+    for file in sorted((path / "attempts").glob("*/attempt.json")):
+        try:
+            yield codec.build(Attempt, json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # begun and killed before its first file was whole: no test of it can have run
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """The one object on stdout with `--format json`."""
+    counts = summary.counts
+    return {
+        **{name: getattr(counts, name) for name in Counts.__slots__},
+        "duration_seconds": round(summary.duration_seconds, 3),
+        "verdict": summary.verdict.value,
+        "exit_code": summary.exit_code,
+        "problems": [codec.plain(problem) for problem in summary.problems],
+        "files": list(summary.files),
+        "cases": [
+            {
+                "part": part.name,
+                "id": case.id,
+                "outcome": case.outcome.value,
+                "message": case.message,
+                "file": case.file,
+                "line": case.line,
+                "flaky": case.flaky,
+                "interrupted": case.interrupted,
+            }
+            for part in summary.parts
+            for case in part.cases
+        ],
+    }
