@@ -93,9 +93,9 @@ def test_each_outcome_has_its_word(tmp_path: Path) -> None:
     assert properties[:2] == (("metric.speed", 2.5), ("not a number", "nan"))
     assert "cannot be shown: SystemError" in str(properties[2][1])
     failed = ran.end("test_fail")
-    assert (failed.file, failed.line, failed.message) == ("test_it.py", 17, "assert 1 == 2")
+    assert (failed.file, failed.line, failed.message) == ("test_it.py", 16, "assert 1 == 2")
     assert "said before" in (failed.output or "")
-    assert "test_it.py:17: AssertionError" in (failed.details or "")
+    assert "test_it.py:16: AssertionError" in (failed.details or "")
     assert set(failed.phases) == {"setup", "call", "teardown"}
     assert failed.duration == pytest.approx(sum(failed.phases.values()), abs=1e-5)
     assert ran.end("test_setup").message == "RuntimeError: no setup"

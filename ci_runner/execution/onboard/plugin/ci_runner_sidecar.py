@@ -8,6 +8,7 @@ Nothing is asserted here, so pytest need not look for that: PYTEST_DONT_REWRITE.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import faulthandler
 import fcntl
@@ -54,6 +55,7 @@ def shown(value: Any) -> str:
 
 
 encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=shown).encode
+quoted = json.encoder.encode_basestring_ascii
 
 
 class Appended:
@@ -140,9 +142,7 @@ class Writer:
         self.torn: tuple[bytes, int] | None = None  # the line whose end waits, and where the file ended then
 
     def line(self, event: str, fields: dict[str, Any]) -> None:
-        """Write one line; fields that are empty are left out. A process that a test forked has nothing to say."""
-        if Kept.getpid() != self.pid:
-            return
+        """Write one line; fields that are empty are left out."""
         values = {"event": event}
         values.update((name, value) for name, value in fields.items() if value or value in (0, False))
         try:
@@ -150,23 +150,43 @@ class Writer:
         except (ValueError, RecursionError, MemoryError):
             few = {name: values[name] for name in ("event", "id", "time", "outcome") if name in values}
             text = encode({**few, "message": "(what happened cannot be put into a line)"})
-        self.put(text)
+        self.put(text + "\n")
 
-    def put(self, text: str) -> None:
-        """Write a line, after those that wait; what cannot be written waits for the next one."""
-        self.pending.append(text.encode("ascii") + b"\n")
+    def put(self, text: str, *, checked: bool = False) -> None:
+        """Write a line, after those that wait; what cannot be written waits for the next one.
+
+        A process that a test forked has nothing to say. `checked`: no test ran since the line before.
+        """
+        if Kept.getpid() != self.pid:
+            return
+        data, written = text.encode("ascii"), 0
         try:
-            if self.file.check():
+            if not checked and self.file.check():
                 self.stacks.register()
+            if not self.pending:  # the way of nearly all lines, so without a detour
+                written = Kept.write(self.file.fd, data)
+                if written == len(data):
+                    return
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                self.keep(data)
+                return
+        if written:
+            self.torn = (data, Kept.lseek(self.file.fd, 0, os.SEEK_CUR))
+        self.keep(data[written:])
+        with contextlib.suppress(OSError):  # full disk, limit on files: again with the next line
             while self.pending:
                 self.write(self.pending.pop(0))
-        except OSError:  # full disk, limit on files
-            room = PENDING
-            for index in range(len(self.pending) - 1, 0, -1):
-                room -= len(self.pending[index])
-                if room < 0:
-                    del self.pending[1 : index + 1]
-                    break
+
+    def keep(self, data: bytes) -> None:
+        """Let a line wait; when they are too many the oldest go, but not the end of a torn one."""
+        self.pending.append(data)
+        room = PENDING
+        for index in range(len(self.pending) - 1, 0, -1):
+            room -= len(self.pending[index])
+            if room < 0:
+                del self.pending[1 : index + 1]
+                break
 
     def write(self, data: bytes) -> None:
         """Write what was taken from those that wait; the end of a torn line goes where its beginning stands."""
@@ -201,9 +221,13 @@ class Sidecar:
         self.told = False
         self.only = wanted_tests(given.get("CI_RUNNER_SELECT"))
         self.current: dict[str, dict[str, Any]] = {}
+        self.checked = False
+        self.started, self.told_as = "", ""
+        self.by = f'"worker":{quoted(self.worker)},' if self.worker else ""
 
     def line(self, event: str, **fields: Any) -> None:
         """Write one line with the time and the worker."""
+        self.checked = False
         self.writer.line(event, {"time": Kept.time(), "worker": self.worker, **fields})
 
     def name(self, nodeid: str) -> str:
@@ -283,40 +307,55 @@ class Sidecar:
     def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
         """One test begins."""
         if not self.controls:
-            self.current[nodeid] = {}
-            self.line("start", id=self.name(nodeid))
+            self.current[nodeid] = {"phases": {}}
+            self.started, self.told_as = nodeid, quoted(self.name(nodeid))
+            text = f'{{"event":"start","time":{Kept.time():.6f},{self.by}"id":{self.told_as}}}\n'
+            self.writer.put(text, checked=self.checked)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """One phase of a test ended; a try that will be repeated, and a worker that crashed, end it here."""
         if self.controls:
             if report.when not in PHASES:
-                told = add({}, report)
+                told = settle(add({"phases": {}}, report))
                 worker = getattr(getattr(getattr(report, "node", None), "gateway", None), "id", None)
                 self.line("end", id=self.name(report.nodeid), **{"worker": worker, **told})
             return
-        told = self.current.setdefault(report.nodeid, {})
-        if hasattr(report, "context") and type(report).__name__.lower() == "subtestreport":
+        nodeid = report.nodeid
+        if nodeid not in self.current:  # a plugin that tells of no start
+            self.current[nodeid] = {"phases": {}}
+        told = self.current[nodeid]
+        when = report.when
+        if report.outcome == "passed" and when != "call" and when in PHASES and not report.user_properties:
+            told["phases"][when] = report.duration  # what most phases say
+            told.setdefault("outcome", "passed")
+            return
+        if type(report).__name__.lower() == "subtestreport" and hasattr(report, "context"):
             add_subtest(told, report)
             return
         add(told, report)
         if told["outcome"] == "rerun":
-            self.line("end", id=self.name(report.nodeid), **told)
-            self.current[report.nodeid] = {}
+            self.line("end", id=self.name(nodeid), **settle(told))
+            self.current[nodeid] = {"phases": {}}
 
     def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
         """One test ended."""
         told = self.current.pop(nodeid, None)
-        if not told or self.controls or tuple(told.get("phases", ())) in ((), ("teardown",)):
-            return  # what follows a try that will be repeated
-        bad = [item for item in told.get("subtests", ()) if item["outcome"] == "failed"]
-        if bad and told["outcome"] in ("passed", "skipped", "xfailed", "xpassed"):
-            told["outcome"], told["message"] = (
-                "failed",
-                bad[0].get("message"),
-            )  # as the plugin for older pytest has it
-        elif told["outcome"] == "passed" and "call" not in told["phases"]:
-            told["outcome"], told["message"] = "skipped", "only its setup was run"
-        self.line("end", id=self.name(nodeid), **told)
+        if told is None or self.controls:
+            return
+        phases = told["phases"]
+        if (
+            len(told) == 2 and told.get("outcome") == "passed" and len(phases) == 3
+        ):  # nearly all are like this
+            told_as = self.told_as if nodeid == self.started else quoted(self.name(nodeid))
+            setup, call, teardown = phases["setup"], phases["call"], phases["teardown"]
+            self.writer.put(
+                f'{{"event":"end","time":{Kept.time():.6f},{self.by}"id":{told_as},'
+                f'"outcome":"passed","duration":{setup + call + teardown:.6f},'
+                f'"phases":{{"setup":{setup:.6f},"call":{call:.6f},"teardown":{teardown:.6f}}}}}\n'
+            )
+            self.checked = True
+        elif tuple(phases) not in ((), ("teardown",)):  # that is what follows a try that will be repeated
+            self.line("end", id=self.name(nodeid), **settle(told))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: Any) -> Iterator[None]:
@@ -347,23 +386,35 @@ def wholes(name: str) -> Iterator[str]:
 
 def add(told: dict[str, Any], report: Any) -> dict[str, Any]:
     """Take one phase into what is told of a test."""
-    phases = told.setdefault("phases", {})
-    phases[report.when if report.when in PHASES else "call"] = round(
-        getattr(report, "duration", 0.0) or 0.0, 6
-    )
-    told["duration"] = round(sum(phases.values()), 6)
-    outcome, before = outcome_of(report), told.get("outcome", "passed")
+    when = report.when
+    told["phases"][when if when in PHASES else "call"] = float(getattr(report, "duration", 0.0))
+    outcome = outcome_of(report)
     if outcome == "passed":
         told.setdefault("outcome", outcome)
-    elif outcome == "rerun" or before not in ("failed", "errored"):
+    elif outcome == "rerun" or told.get("outcome") not in ("failed", "errored"):
         told["outcome"] = outcome
         explain(told, report)
     else:
-        told["details"] = cut(f"{told.get('details', '')}\n\n{report.when}: {text_of(report)}", DETAILS)
+        told["details"] = cut(f"{told.get('details', '')}\n\n{when}: {text_of(report)}", DETAILS)
     if report.user_properties:
         told["properties"] = [
             [shown(item[0]), plain(item[1])] for item in report.user_properties if len(item) == 2
         ]
+    return told
+
+
+def settle(told: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a test that has ended: subtests and a body that was not run have a say in its outcome."""
+    bad = [item for item in told.get("subtests", ()) if item["outcome"] == "failed"]
+    if bad and told["outcome"] in ("passed", "skipped", "xfailed", "xpassed"):
+        told["outcome"], told["message"] = (
+            "failed",
+            bad[0].get("message"),
+        )  # the plugin for older pytest leaves it green
+    elif told["outcome"] == "passed" and "call" not in told["phases"]:
+        told["outcome"], told["message"] = "skipped", "only its setup was run"
+    told["phases"] = {when: round(seconds, 6) for when, seconds in told["phases"].items()}
+    told["duration"] = round(sum(told["phases"].values()), 6)
     return told
 
 
@@ -385,12 +436,13 @@ def add_subtest(told: dict[str, Any], report: Any) -> None:
 
 def outcome_of(report: Any) -> str:
     """The word for a phase; an outcome that nobody knows is no success."""
-    if report.outcome in ("rerun", "retried"):
+    outcome = report.outcome
+    if outcome == "passed":
+        return "xpassed" if report.when == "call" and hasattr(report, "wasxfail") else "passed"
+    if outcome in ("rerun", "retried"):
         return "rerun"
-    if report.outcome == "skipped":
+    if outcome == "skipped":
         return "xfailed" if hasattr(report, "wasxfail") else "skipped"
-    if report.outcome == "passed":
-        return "xpassed" if hasattr(report, "wasxfail") and report.when == "call" else "passed"
     return "errored" if report.when in ("setup", "teardown") else "failed"
 
 
