@@ -9,5 +9,7 @@ from collections.abc import Mapping
 
 # path in the checkout → "module:function"; the function takes nothing and returns the whole text
 GENERATED: Mapping[str, str] = {
+    "docs/reference/ci-runner.schema.json": "ci_runner.config.schema:json_schema_text",
+    "docs/reference/configuration.md": "ci_runner.config.reference:reference_text",
     "docs/reference/command-line.md": "generated.command_line:text",
 }

@@ -1,0 +1,39 @@
+"""The JSON schema of ci-runner.toml, with which editors complete and check the file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ci_runner.config.tables import RootTable
+
+URL = "https://raw.githubusercontent.com/org/kpt/main/docs/reference/ci-runner.schema.json"
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema, draft 2020-12."""
+    schema = RootTable.model_json_schema(by_alias=True, mode="validation")
+    _tidy(schema)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": URL,
+        **schema,
+        "title": "ci-runner.toml",
+    }
+
+
+def _tidy(node: Any) -> None:
+    """Drop the titles that pydantic makes of names: editors show them instead of the description."""
+    if isinstance(node, dict):
+        if isinstance(node.get("title"), str) and "properties" not in node:
+            del node["title"]
+        for value in node.values():
+            _tidy(value)
+    elif isinstance(node, list):
+        for value in node:
+            _tidy(value)
+
+
+def json_schema_text() -> str:
+    """The schema as it is checked in."""
+    return json.dumps(json_schema(), indent=2) + "\n"
