@@ -6,6 +6,7 @@ import dataclasses
 import getpass
 import json
 import os
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,13 @@ from typing import TextIO
 
 from ci_runner import errors
 from ci_runner.config.detect import detected_suites
-from ci_runner.config.load import load_settings
+from ci_runner.config.load import TEAM_FILE, load_settings
 from ci_runner.config.settings import Settings
 from ci_runner.errors import UsageError
 from ci_runner.execution.folder import RunFolder, default_folder, new_run_id
 from ci_runner.execution.run import OneAtATime, in_ci
 from ci_runner.execution.session import Session
+from ci_runner.github.commands import one_line
 from ci_runner.github.event import event_from, local_event, read_changed_files
 from ci_runner.model import Event, Plan, Runner, RunResult, Selection, Shard, Suite
 from ci_runner.plan.flags import apply_flags
@@ -46,6 +48,10 @@ def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
                 where=str(settings.root),
                 fix="name a folder with --test-path, or write a configuration with: ci-runner init",
             )
+        what = ", ".join(f"pytest on {' '.join(s.tests)}" if s.tests else str(s.command) for s in found)
+        print(
+            f"no {TEAM_FILE} here: running {one_line(what)} (write one with: ci-runner init)", file=sys.stderr
+        )
         settings = dataclasses.replace(settings, suites={suite.name: suite for suite in found})
     return settings
 

@@ -27,7 +27,7 @@ from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
 from ci_runner.remote.base import Job, JobStatus, Shell
 from ci_runner.results.attempt import Collected, collect
-from ci_runner.results.sidecar import read_sidecar
+from ci_runner.results.sidecar import has_session
 
 if TYPE_CHECKING:
     from ci_runner.execution.session import Session
@@ -109,7 +109,7 @@ def run_attempt(
     return Tried(
         attempt=attempt,
         collected=collected,
-        fault=_fault(attempt, folder, collected, sidecar),
+        fault=_fault(attempt, collected, sidecar),
         error=error,
     )
 
@@ -139,7 +139,6 @@ def build_command(
     built = build_job_command(
         suite,
         python=prepared.python,
-        work=shell.work,
         onboard=prepared.onboard,
         attempt_folder=remote,
         only=only,
@@ -226,7 +225,7 @@ def judge_end(
     elif status.exit_code < 0:
         state = AttemptState.KILLED
         reason = f"ended by signal {-status.exit_code} ({signal_name(-status.exit_code)})"
-    elif sidecar and attempt.runner is Runner.PYTHON and not read_sidecar(folder / "sidecar.jsonl").sessions:
+    elif sidecar and attempt.runner is Runner.PYTHON and not has_session(folder / "sidecar.jsonl"):
         state = AttemptState.RUNNER_FAILED
         reason = f"pytest ended (exit {status.exit_code}) before the sidecar plugin was loaded"
     return dataclasses.replace(
@@ -246,15 +245,13 @@ def signal_name(number: int) -> str:
         return str(number)
 
 
-def _fault(attempt: Attempt, folder: Path, collected: Collected, sidecar: bool) -> Fault | None:
-    log = read_sidecar(folder / "sidecar.jsonl") if sidecar else None
+def _fault(attempt: Attempt, collected: Collected, sidecar: bool) -> Fault | None:
     return find_fault(
         Evidence(
             attempt=attempt,
-            sessions=len(log.sessions) if log else 0,
-            tests_started=len(log.ended) + len(log.running) if log else 0,
-            outcomes=[case.outcome for case in collected.cases],
-            bad_lines=log.bad_lines if log else 0,
+            sessions=collected.sessions,
+            tests_started=collected.started,
+            bad_lines=collected.bad_lines,
             sidecar_expected=sidecar,
         )
     )

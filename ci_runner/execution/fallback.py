@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ci_runner.model import Attempt, AttemptState, Outcome, Problem, Risk, Runner, Suite
+from ci_runner.model import Attempt, AttemptState, Problem, Risk, Runner, Suite
 
 RUNNER_CRASHED = "runner-crashed"
 PLUGIN_ERROR = "plugin-error"
@@ -33,7 +33,6 @@ class Evidence:
     attempt: Attempt
     sessions: int  # how many processes announced themselves in the sidecar
     tests_started: int
-    outcomes: Sequence[Outcome]
     bad_lines: int
     sidecar_expected: bool  # a pytest suite; a command suite has none
 
@@ -60,7 +59,9 @@ def _fault_of_pytest(evidence: Evidence) -> Fault | None:
         return Fault(code=RUNNER_CRASHED, text=f"pytest ended ({ended}) before the sidecar plugin was loaded")
     if code is not None and code < 0 and evidence.tests_started == 0:
         return Fault(code=RUNNER_CRASHED, text=f"pytest ended ({ended}) before any test started")
-    if evidence.bad_lines:
+    if (
+        evidence.bad_lines >= evidence.sessions
+    ):  # a killed xdist worker may tear one line; its tests are told anyway
         return Fault(
             code=SIDECAR_UNREADABLE, text=f"{evidence.bad_lines} lines of the sidecar cannot be read"
         )

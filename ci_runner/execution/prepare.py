@@ -50,8 +50,8 @@ class Prepared:
 def prepare(session: Session, shell: Shell, selection: Selection) -> Prepared:
     """Put our files on the machine and choose the interpreter."""
     onboard = f"{shell.scratch}/onboard"
-    for file in sorted(ONBOARD.glob("*.py")):
-        shell.write(f"{onboard}/{file.name}", file.read_bytes())
+    for file in sorted(ONBOARD.rglob("*.py")):
+        shell.write(f"{onboard}/{file.relative_to(ONBOARD).as_posix()}", file.read_bytes())
     machine = session.settings.machines[session.machine or selection.suite.machine]
     choice = choose_python(machine, session.environ, lambda path: Path(path).exists(), session.settings.root)
     return Prepared(shell=shell, python=choice.path, python_reason=choice.reason, onboard=onboard)

@@ -7,7 +7,6 @@ import os
 import posixpath
 import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +41,6 @@ def build_job_command(
     suite: Suite,
     *,
     python: str,
-    work: str,
     onboard: str,
     attempt_folder: str,
     only: Sequence[str] | None,
@@ -121,27 +119,15 @@ def resolve(test: str, exists: Callable[[str], bool]) -> str:
 def choose_python(
     machine: MachineSpec, environ: Mapping[str, str], exists: Callable[[str], bool], root: Path
 ) -> PythonChoice:
-    """The interpreter for the tests: configured, else of the active environment, else of the project, else python3."""
+    """The interpreter for the tests: configured, else of the active environment, else python3."""
     if machine.python:
         path = machine.python
         if "/" in path:
             path = str(root / Path(path).expanduser())
         return PythonChoice(path=path, reason=f'machines.{machine.name} python = "{machine.python}"')
     active = environ.get("VIRTUAL_ENV")
-    if active and exists(f"{active}/bin/python") and not _is_ours(active):
+    if active and exists(f"{active}/bin/python"):
         return PythonChoice(path=f"{active}/bin/python", reason="the active virtual environment")
-    for name in (".venv", "venv"):
-        path = str(root / name / "bin" / "python")
-        if exists(path):
-            return PythonChoice(path=path, reason=f"the project's own {name}")
     return PythonChoice(
         path=shutil.which("python3", path=environ.get("PATH")) or "python3", reason="python3 on PATH"
-    )
-
-
-def _is_ours(environment: str) -> bool:
-    """Whether an environment is the one that ci-runner itself runs in, without the project asking for it."""
-    return (
-        os.path.realpath(environment) == os.path.realpath(sys.prefix)
-        and Path(environment, ".ci-runner-own").exists()
     )

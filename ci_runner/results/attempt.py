@@ -209,7 +209,8 @@ def _of_log(log: SidecarLog, attempt: Attempt) -> list[Problem]:
     found = []
     if log.bad_lines:
         text = f"{log.bad_lines} lines of the sidecar cannot be read"
-        found.append(Problem(kind="sidecar", text=text, file=f"{attempt.folder}/sidecar.jsonl"))
+        fatal = log.bad_lines >= len(log.sessions)  # a killed xdist worker tears at most one
+        found.append(Problem(kind="sidecar", text=text, file=f"{attempt.folder}/sidecar.jsonl", fatal=fatal))
     if log.unknown:
         text = f"no such test: {', '.join(log.unknown[:NAMED])}"
         found.append(Problem(kind="unknown-test", text=text))

@@ -77,6 +77,15 @@ def read_sidecar(path: Path) -> SidecarLog:
     return reader.log()
 
 
+def has_session(path: Path) -> bool:
+    """Whether the plugin was loaded: the first line announces the process."""
+    try:
+        with path.open("rb") as file:
+            return file.readline(1 << 16).startswith(LINE_START + b'session"')
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 class _Reader:
     def __init__(self) -> None:
         self.sessions: list[Mapping[str, Any]] = []

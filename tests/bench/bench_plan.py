@@ -21,7 +21,10 @@ KINDS: dict[str, Callable[[int], tuple[str, ...]]] = {
     "by folder": lambda n: (f"src/module_{n}/**", f"!src/module_{n}/docs/**", f"tests/module_{n}/**"),
     "by kind of file": lambda n: ("**/*.py", "!**/generated/**", f"cmake/part_{n}.txt"),
     "anywhere in the path": lambda n: (f"**/feature_{n}/**", f"**/*_{n}.py", "!**/README.md"),
-    "stars and alternatives": lambda n: (f"src/**/test_*_{n}*.{{py,pyi}}", f"src/module_{n % 50}*/**/[a-m]*.c"),
+    "stars and alternatives": lambda n: (
+        f"src/**/test_*_{n}*.{{py,pyi}}",
+        f"src/module_{n % 50}*/**/[a-m]*.c",
+    ),
     "everything matches": lambda n: ("**",),
     "nothing matches": lambda n: (f"absent_{n}/**/x*y*z*", f"**/absent_{n}/*"),
 }

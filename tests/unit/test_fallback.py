@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from ci_runner.execution.fallback import Evidence, find_fault, may_fall_back
-from ci_runner.model import Attempt, AttemptState, Outcome, Risk, Runner, Suite
+from ci_runner.model import Attempt, AttemptState, Risk, Runner, Suite
 
 ATTEMPT = Attempt(
     id="unit.1",
@@ -25,7 +25,6 @@ GOOD = Evidence(
     attempt=ATTEMPT,
     sessions=1,
     tests_started=3,
-    outcomes=[Outcome.PASSED] * 3,
     bad_lines=0,
     sidecar_expected=True,
 )
@@ -57,11 +56,11 @@ def test_a_fault_of_the_runner_has_a_code_and_a_sentence(case: Evidence, code: s
     "case",
     [
         GOOD,
-        evidence(AttemptState.FINISHED, 1, outcomes=[Outcome.FAILED]),
-        evidence(AttemptState.FINISHED, 2, outcomes=[Outcome.ERRORED]),
+        evidence(AttemptState.FINISHED, 1),
+        evidence(AttemptState.FINISHED, 2),
         evidence(AttemptState.FINISHED, 4),
         evidence(AttemptState.FINISHED, 5, tests_started=0),
-        evidence(AttemptState.KILLED, -11, tests_started=2, outcomes=[Outcome.PASSED, Outcome.MISSING]),
+        evidence(AttemptState.KILLED, -11, tests_started=2),
         evidence(AttemptState.TIMED_OUT, -9),
         evidence(AttemptState.CANCELLED, -15, sessions=0),
         evidence(AttemptState.PREEMPTED, None, sessions=0),

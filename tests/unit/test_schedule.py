@@ -51,7 +51,9 @@ needs = st.none() | st.builds(
 
 
 @given(st.lists(needs, max_size=8))
-def test_every_suite_starts_sooner_or_later_and_the_machine_is_never_overbooked(wanted: list[Needs | None]) -> None:
+def test_every_suite_starts_sooner_or_later_and_the_machine_is_never_overbooked(
+    wanted: list[Needs | None],
+) -> None:
     waiting = [selection(str(number), need) for number, need in enumerate(wanted)]
     running: list[Selection] = []
     started = 0
