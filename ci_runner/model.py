@@ -370,7 +370,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """The numbers of a set of cases; `tests` is all of them, missing included."""
+    """The numbers of a set of cases, each of which counts in one field; `tests` is all of them, missing included."""
 
     tests: int = 0
     passed: int = 0

@@ -251,7 +251,9 @@ def _fault(attempt: Attempt, collected: Collected, sidecar: bool) -> Fault | Non
             attempt=attempt,
             sessions=collected.sessions,
             tests_started=collected.started,
+            tests_running=sum(case.interrupted for case in collected.cases),
             bad_lines=collected.bad_lines,
+            exit_status=collected.exit_status,
             sidecar_expected=sidecar,
         )
     )

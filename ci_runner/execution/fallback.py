@@ -33,7 +33,9 @@ class Evidence:
     attempt: Attempt
     sessions: int  # how many processes announced themselves in the sidecar
     tests_started: int
+    tests_running: int  # that were running when the process ended
     bad_lines: int
+    exit_status: int | None  # what pytest said that it would exit with; None if it did not come to that
     sidecar_expected: bool  # a pytest suite; a command suite has none
 
 
@@ -65,7 +67,10 @@ def _fault_of_pytest(evidence: Evidence) -> Fault | None:
         return Fault(
             code=SIDECAR_UNREADABLE, text=f"{evidence.bad_lines} lines of the sidecar cannot be read"
         )
-    if code == PYTEST_INTERNAL_ERROR:
+    said = evidence.exit_status if evidence.exit_status is not None else code
+    if (
+        said == PYTEST_INTERNAL_ERROR and not evidence.tests_running
+    ):  # a test may end the process with 3 as well
         return Fault(
             code=PLUGIN_ERROR, text="pytest reported an internal error, raised by a plugin or by itself"
         )

@@ -44,6 +44,7 @@ class Collected:
     sessions: int = 0  # processes that announced themselves in the sidecar
     started: int = 0  # tests that began, as the sidecar tells
     bad_lines: int = 0  # of the sidecar
+    exit_status: int | None = None  # what pytest said that it would exit with
 
 
 def collect(folder: Path, *, suite: Suite, attempt: Attempt) -> Collected:
@@ -64,6 +65,7 @@ def collect(folder: Path, *, suite: Suite, attempt: Attempt) -> Collected:
         sessions=len(log.sessions),
         started=len(log.ended) + len(log.running),
         bad_lines=log.bad_lines,
+        exit_status=log.exit_status,
     )
 
 

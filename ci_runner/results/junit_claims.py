@@ -63,7 +63,7 @@ class Frame:
             found[outcome] -= count
         return Counts(
             tests=sum(found.values()),
-            passed=found.get(Outcome.PASSED, 0),
+            passed=found.get(Outcome.PASSED, 0) - flaky,
             failed=found.get(Outcome.FAILED, 0),
             errored=found.get(Outcome.ERRORED, 0),
             skipped=found.get(Outcome.SKIPPED, 0),

@@ -123,13 +123,19 @@ def _made_up_for(tries: Tries, number: int, base: int) -> bool:
 
 
 def count(cases: Iterable[CaseResult]) -> Counts:
-    """The numbers; a red case in quarantine counts as quarantined and as nothing else."""
+    """The numbers: each test counts once. What passed only when tried again is flaky, not passed."""
     tally = dict.fromkeys(Counts.__slots__, 0)
     for case in cases:
         tally["tests"] += 1
-        tally["flaky"] += case.flaky
-        tally["quarantined" if case.quarantined and case.outcome in RED else case.outcome.value] += 1
+        tally[kind_of(case)] += 1
     return Counts(**tally)
+
+
+def kind_of(case: CaseResult) -> str:
+    """The field of Counts that a case belongs to."""
+    if case.outcome in RED and case.quarantined:
+        return "quarantined"
+    return "flaky" if case.flaky and case.outcome is Outcome.PASSED else case.outcome.value
 
 
 def verdict_of(counts: Counts, problems: Iterable[Problem], *, allow_empty: bool = False) -> Verdict:

@@ -71,11 +71,11 @@ def test_a_failing_test_is_red_and_says_where_and_how_to_run_it_again(tmp_path: 
 
 def test_without_configuration_what_is_there_runs(tmp_path: Path) -> None:
     project = make_project(tmp_path, {"tests/test_a.py": GREEN}, configuration=None)
-    environ = {"VIRTUAL_ENV": str(Path(sys.executable).parent.parent)}
-    ended = project.ci("run", "--test-path", "tests", **environ)
+    environ = str(Path(sys.executable).parent.parent)
+    ended = project.ci("run", "--test-path", "tests", VIRTUAL_ENV=environ)
     assert ended.code == 0, ended
     assert "2 passed" in ended.out
-    found = project.ci("run", **environ)
+    found = project.ci("run", VIRTUAL_ENV=environ)
     assert found.code == 0, found
     assert "ci-runner init" in found.out + found.err
 
@@ -139,7 +139,9 @@ def test_a_command_that_writes_junit_is_a_suite_and_an_old_report_does_not_count
     ended = project.ci("run", "go")
     assert ended.code == 0, ended
     assert counts(project)["tests"] == 1
-    assert [json.loads(line)["id"] for line in (project.last_run() / "cases.jsonl").open()] == ["c::n"]
+    assert [
+        json.loads(line)["id"] for line in (project.last_run() / "cases.jsonl").read_text().splitlines()
+    ] == ["c::n"]
 
 
 def test_a_command_that_writes_nothing_is_red(tmp_path: Path) -> None:
@@ -222,8 +224,8 @@ def test_a_broken_python_runner_falls_back_and_says_so(tmp_path: Path) -> None:
     assert record["runner"] == "shell"
     assert record["fallback_reason"].startswith("plugin-error: ")
     kpi = project.ci("kpi", "--format", "json")
-    assert kpi.code == 0, kpi
-    assert '"fallback' in kpi.out
+    fallbacks = kpi.json["kpis"]["fallback-rate"]
+    assert fallbacks["text"] == "1 of 1"
 
 
 def test_the_risk_of_a_suite_may_forbid_the_fallback(tmp_path: Path) -> None:
@@ -263,7 +265,9 @@ def test_shards_hold_every_test_once(tmp_path: Path, total: int) -> None:
     for index in range(1, total + 1):
         ended = project.ci("run", "unit", "--shard", f"{index}/{total}")
         assert ended.code == 0, ended
-        seen += [json.loads(line)["id"] for line in (project.last_run() / "cases.jsonl").open()]
+        seen += [
+            json.loads(line)["id"] for line in (project.last_run() / "cases.jsonl").read_text().splitlines()
+        ]
     assert len(seen) == 14
     assert len(set(seen)) == 14
 

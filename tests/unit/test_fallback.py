@@ -25,7 +25,9 @@ GOOD = Evidence(
     attempt=ATTEMPT,
     sessions=1,
     tests_started=3,
+    tests_running=0,
     bad_lines=0,
+    exit_status=0,
     sidecar_expected=True,
 )
 
@@ -42,7 +44,8 @@ def evidence(state: AttemptState, exit_code: int | None, **changes: object) -> E
         (evidence(AttemptState.RUNNER_FAILED, 1, sessions=0), "runner-crashed"),
         (evidence(AttemptState.KILLED, -11, sessions=1, tests_started=0), "runner-crashed"),
         (evidence(AttemptState.FINISHED, 0, bad_lines=2), "sidecar-unreadable"),
-        (evidence(AttemptState.FINISHED, 3), "plugin-error"),
+        (evidence(AttemptState.FINISHED, 3, exit_status=3), "plugin-error"),
+        (evidence(AttemptState.FINISHED, 3, exit_status=None), "plugin-error"),
     ],
 )
 def test_a_fault_of_the_runner_has_a_code_and_a_sentence(case: Evidence, code: str) -> None:
@@ -57,6 +60,8 @@ def test_a_fault_of_the_runner_has_a_code_and_a_sentence(case: Evidence, code: s
     [
         GOOD,
         evidence(AttemptState.FINISHED, 1),
+        evidence(AttemptState.FINISHED, 3, exit_status=None, tests_running=1),
+        evidence(AttemptState.FINISHED, 1, sessions=3, bad_lines=1),
         evidence(AttemptState.FINISHED, 2),
         evidence(AttemptState.FINISHED, 4),
         evidence(AttemptState.FINISHED, 5, tests_started=0),
