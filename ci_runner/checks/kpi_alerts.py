@@ -130,7 +130,7 @@ def find_breaches(flag: str, records: Sequence[Record], alerts: Sequence[Alert])
                 f"{kpi.name} is {form(interval.estimate)} over {kpi.n} runs "
                 f"(at {'least' if sign > 0 else 'most'} {form(near)}), {word} the limit of {form(limit)}"
             )
-            certain = sign * (near - limit) > 0
+            certain = sign * (near - limit) > 1e-9  # a bound is computed to about that
             found.append(Breach(flag=flag, alert=alert, kpi=kpi, certain=certain, text=text))
     return found
 

@@ -62,6 +62,8 @@ def run(arguments: Namespace) -> int:
         if arguments.clear is not None:
             return _clear(arguments.clear, store, settings, now)
         return _report(arguments, store, settings, now)
+    except BrokenPipeError:
+        raise  # nobody reads on; that is no fault of the history
     except OSError as error:
         raise ResultsError(
             f"the history cannot be used: {error.strerror or error}",
