@@ -100,7 +100,7 @@ def _end(attempt: Attempt, running: Sequence[str] = ()) -> list[Problem]:
 
 
 def _from_files(files: Sequence[JunitContent], suite: Suite, attempt: Attempt) -> Collected:
-    cases = [case for content in files for case in content.cases]
+    cases = _told_apart(case for content in files for case in content.cases)
     problems = [problem for content in files for problem in content.problems]
     problems += _end(attempt)
     finished = attempt.state is AttemptState.FINISHED
@@ -115,6 +115,21 @@ def _from_files(files: Sequence[JunitContent], suite: Suite, attempt: Attempt) -
     metrics = {name: value for content in files for name, value in content.metrics.items()}
     metrics |= _metrics(cases)
     return Collected(cases=tuple(cases), problems=tuple(problems), metrics=metrics)
+
+
+def _told_apart(cases: Iterable[CaseResult]) -> list[CaseResult]:
+    """Each with an id of its own: in one attempt, equal names in several suites or files are several tests."""
+    times: dict[str, int] = {}
+    taken: set[str] = set()
+    found = []
+    for case in cases:
+        name = case.id
+        while name in taken:
+            times[case.id] = times.get(case.id, 1) + 1
+            name = f"{case.id} [{times[case.id]}]"
+        taken.add(name)
+        found.append(case if name == case.id else dataclasses.replace(case, id=name))
+    return found
 
 
 def _exit_against_cases(code: int | None, cases: Iterable[CaseResult], attempt: Attempt) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ci_runner.model import CaseResult, Outcome
 from ci_runner.results.sidecar import metrics_of
@@ -20,6 +21,7 @@ OUTCOMES: dict[str, Outcome] = {
     "error": Outcome.ERRORED,
     "skipped": Outcome.SKIPPED,
 }
+RED = (Outcome.FAILED, Outcome.ERRORED)
 GRAVITY = {"": 0, "skipped": 1, "error": 2, "failure": 3}
 TRIES = {  # Surefire: what went wrong in other tries of the same test
     "flakyFailure": Outcome.FAILED,
@@ -29,6 +31,7 @@ TRIES = {  # Surefire: what went wrong in other tries of the same test
 }
 MISSING_TYPE = "ci-runner.missing"  # how our own files say that a test never ran
 INTERRUPTED_TYPE = "ci-runner.interrupted"  # and that it was running when the run ended
+XFAIL_TYPE = "pytest.xfail"
 ALIASES = {"skip": "skipped", "ignored": "skipped", "disabled": "skipped"}
 OUTPUTS = ("system-out", "system-err")
 STATUS = {
@@ -82,17 +85,20 @@ class Capture:
         "_depth",
         "_open",
         "_text",
+        "_told",
         "_tries",
         "details",
         "kind",
         "message",
         "output",
         "properties",
+        "reds",
         "type",
     )
 
     def __init__(self) -> None:
         self.kind = ""
+        self.reds = 0  # failures and errors: pytest writes one for each subtest that failed
         self.type = ""
         self.message = ""
         self.details = ""
@@ -101,7 +107,8 @@ class Capture:
         self._tries: list[tuple[Outcome, str, str]] = []
         self._open: tuple[str, Mapping[str, str]] | None = None
         self._depth = 0
-        self._text = Text(0)
+        self._text: Text | None = None
+        self._told = ""  # the kind of child whose message is the case's
 
     def begin(self, tag: str, attributes: Mapping[str, str]) -> bool:
         """A child begins; True if its text is wanted."""
@@ -115,16 +122,20 @@ class Capture:
             self._text = self.output
         elif tag in OUTCOMES or tag in TRIES:
             self._text = Text(DETAILS_LIMIT)
+            self.reds += OUTCOMES.get(tag) in RED
             if GRAVITY.get(tag, -1) > GRAVITY[self.kind]:
                 self.kind = tag
         else:
+            if tag == "property" and "name" in attributes and "value" in attributes:
+                self.properties.append((attributes["name"], attributes["value"]))
             return False
         self._open, self._depth = (tag, attributes), 0
         return True
 
     def text(self, data: str) -> None:
         """Character data of the open child."""
-        self._text.add(data)
+        if self._text is not None:
+            self._text.add(data)
 
     def end(self) -> bool:
         """A child ends; True if it was the one whose text was wanted."""
@@ -148,11 +159,11 @@ class Capture:
         if tag in TRIES:
             if len(self._tries) < TRIES_LIMIT:
                 self._tries.append((TRIES[tag], message, text))
-        elif tag == self.kind:
-            both = bool(self.details or self.message)
-            self.details = f"{self.details}\n\n{message}\n{text}".strip() if both else text
-            self.message = self.message or message
-            self.type = attributes.get("type") or ""
+            return
+        both = bool(self.details or self.message)
+        self.details = f"{self.details}\n\n{message}\n{text}".strip()[: 2 * DETAILS_LIMIT] if both else text
+        if tag == self.kind and tag != self._told:
+            self.message, self.type, self._told = message, attributes.get("type") or "", tag
 
     @property
     def outcome(self) -> Outcome:
@@ -211,37 +222,42 @@ def make_case(
     attempt: str | None = None,
 ) -> CaseResult:
     """The case that a `testcase` element stands for."""
-    classname, name = attributes.get("classname") or "", attributes.get("name") or ""
-    line = attributes.get("line") or ""
-    identity = f"{classname}::{name}" if classname else name or "(no name)"
+    get = attributes.get
+    classname, name, line = get("classname") or "", get("name") or "", get("line") or ""
     case = CaseResult(
-        id=identity,
+        id=f"{classname}::{name}" if classname else name or "(no name)",
         outcome=outcome,
         suite=suite,
         name=name,
         classname=classname,
         duration_seconds=seconds,
-        file=attributes.get("file") or None,
+        file=get("file") or None,
         line=int(line) if line.isascii() and line.isdigit() and len(line) < 10 else None,
         attempt=attempt,
+        **(_told(capture, outcome) if capture is not None else {}),
     )
-    if capture is None:
+    if capture is None or not capture.tries:
         return case
-    bad = outcome in (Outcome.FAILED, Outcome.ERRORED)
-    case = dataclasses.replace(
-        case,
-        message=capture.message[:MESSAGE_LIMIT] or None,
-        details=(capture.details or None) if bad else None,
-        output=(str(capture.output) if capture.output is not None else None) if bad else None,
-        expected_failure=capture.type == "pytest.xfail",
-        interrupted=capture.type == INTERRUPTED_TYPE,
-        metrics=metrics_of(tuple(capture.properties)),
-    )
     tries = [
         dataclasses.replace(case, outcome=kind, message=message[:MESSAGE_LIMIT], details=details or None)
         for kind, message, details in capture.tries
     ]
-    return with_earlier(case, tries) if tries else case
+    return with_earlier(case, tries)
+
+
+def _told(capture: Capture, outcome: Outcome) -> dict[str, Any]:
+    """The fields of a case that its children fill."""
+    told: dict[str, Any] = {"message": capture.message[:MESSAGE_LIMIT] or None}
+    if outcome in RED:
+        told["details"] = capture.details or None
+        told["output"] = str(capture.output) if capture.output is not None else None
+    if capture.type == XFAIL_TYPE:
+        told["expected_failure"] = True
+    elif capture.type == INTERRUPTED_TYPE:
+        told["interrupted"] = True
+    if capture.properties:
+        told["metrics"] = metrics_of(tuple(capture.properties))
+    return told
 
 
 def with_earlier(case: CaseResult, earlier: Sequence[CaseResult]) -> CaseResult:

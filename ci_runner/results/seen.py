@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 EXACT = 1 << 17  # keys that are remembered one by one: about 10 MB
-BITS = 1 << 27  # and 16 MiB for all beyond that
+BITS = 1 << 28  # and 32 MiB for all beyond that
+SPREAD = (
+    0x9E3779B97F4A7C15  # 2**64 / the golden ratio: every bit of a product with it depends on all bits below
+)
 
 
 class Seen:
-    """A set of hashes that may say "seen" wrongly once in a million times, and never "new" wrongly."""
+    """A set of hashes that may say "seen" wrongly (once in ten million times at a million keys), and "new" never."""
+
+    __slots__ = ("_bits", "_limit", "_shift", "exact", "full")
 
     def __init__(self, exact: int = EXACT, bits: int = BITS) -> None:
-        self._exact: set[int] = set()
+        self.exact: set[int] = set()  # a caller in a hurry may look and add here itself, until `full`
+        self.full = False
         self._limit = exact
-        self._mask = bits - 1
-        self._bits: bytearray | None = None
+        self._shift = 64 - (bits.bit_length() - 1)
+        self._bits = bytearray()
 
     def add(self, value: int) -> bool:
         """Remember a hash; True if it was seen before, or seems so."""
-        if self._bits is None:
-            exact = self._exact
-            if value in exact:
-                return True
-            exact.add(value)
-            if len(exact) >= self._limit:
-                self._bits = bytearray((self._mask + 1) >> 3)
-                for item in exact:
-                    self._mark(item)
-                self._exact = set()
-            return False
-        return self._mark(value)
+        if self.full:
+            return self._mark(value)
+        exact = self.exact
+        if value in exact:
+            return True
+        exact.add(value)
+        return False
+
+    def make_room(self) -> None:
+        """To be called now and then: moves on to bounded memory when there are too many keys to remember one by one."""
+        if self.full or len(self.exact) < self._limit:
+            return
+        self.full = True
+        self._bits = bytearray(1 << (64 - self._shift - 3))
+        for item in self.exact:
+            self._mark(item)
+        self.exact = set()
 
     def _mark(self, value: int) -> bool:
-        bits = self._bits
-        assert bits is not None
+        bits, shift = self._bits, self._shift
         seen = True
-        for shift in (0, 17, 34):
-            at = (value >> shift) * 0x9E3779B97F4A7C15 >> 13 & self._mask
-            byte, bit = at >> 3, 1 << (at & 7)
-            if not bits[byte] & bit:
+        for _probe in range(4):
+            value = value * SPREAD & 0xFFFFFFFFFFFFFFFF
+            at = value >> shift
+            value ^= value >> 29
+            bit = 1 << (at & 7)
+            if not bits[at >> 3] & bit:
                 seen = False
-                bits[byte] |= bit
+                bits[at >> 3] |= bit
         return seen

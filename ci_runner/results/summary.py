@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ci_runner import codec, errors
-from ci_runner.model import Attempt, CaseResult, Counts, Plan, Problem, Verdict
+from ci_runner.model import Attempt, CaseResult, Counts, Outcome, Plan, Problem, Verdict
 from ci_runner.results.attempt import collect
 from ci_runner.results.junit import read_junit
-from ci_runner.results.verdict import exit_code_of, judge, verdict_of
+from ci_runner.results.verdict import count, exit_code_of, judge, verdict_of
 
+# What reading a file that was cut off, or that something else wrote, may raise.
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 GRAVEST_LAST = (errors.OK, errors.TESTS_FAILED, errors.INCOMPLETE)
 
 
@@ -31,6 +33,7 @@ class Part:
     duration_seconds: float = 0.0
     exit_code: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    of_run: bool = False  # a selection of a run, which has to hold tests; one file among others need not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ def summarize(paths: Sequence[Path], *, keep_passed: bool = False) -> Summary:
             parts.append(_file(path, keep_passed))
     counts = total(part.counts for part in parts)
     problems = tuple(problem for part in parts for problem in part.problems)
-    verdict = _worst(parts, counts, problems)
+    verdict = _worst(parts)
     return Summary(
         parts=tuple(parts),
         files=tuple(files),
@@ -76,15 +79,13 @@ def total(parts: Iterable[Counts]) -> Counts:
     return Counts(**{name: sum(getattr(item, name) for item in items) for name in Counts.__slots__})
 
 
-def _worst(parts: Sequence[Part], counts: Counts, problems: Sequence[Problem]) -> Verdict:
-    verdicts = {part.verdict for part in parts}
-    if Verdict.INCOMPLETE in verdicts:
-        return Verdict.INCOMPLETE
-    if Verdict.FAILED in verdicts:
-        return Verdict.FAILED
-    if parts and verdicts == {Verdict.PASSED}:
-        return Verdict.PASSED
-    return verdict_of(counts, problems)  # a file without tests beside others is no reason to be red
+def _worst(parts: Sequence[Part]) -> Verdict:
+    """The gravest verdict; a file without tests beside others that hold some is no reason to be red."""
+    verdicts = {part.verdict for part in parts if part.of_run or part.verdict is not Verdict.EMPTY}
+    for verdict in (Verdict.INCOMPLETE, Verdict.FAILED, Verdict.EMPTY):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.PASSED if verdicts else Verdict.EMPTY
 
 
 def _exit(parts: Sequence[Part], verdict: Verdict) -> int:
@@ -142,60 +143,89 @@ def _finished_run(path: Path, keep_passed: bool) -> list[Part] | None:
     try:
         told = json.loads((path / "results.json").read_text(encoding="utf-8"))
         parts = [_part_of(item, told) for item in told["suites"]]
-        if not parts:
-            counts = Counts()
-            parts = [
-                Part(
-                    name=path.name,
-                    counts=counts,
-                    verdict=Verdict(told["verdict"]),
-                    exit_code=told["exit_code"],
-                )
-            ]
-        cases = _cases(path / "cases.jsonl", keep_passed)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        verdict, code, seconds = (
+            Verdict(told["verdict"]),
+            int(told["exit_code"]),
+            float(told["duration_seconds"]),
+        )
+        cases = _cases(path / "cases.jsonl")
+    except UNREADABLE:
         return None
-    if len(parts) == 1:
-        return [_with(parts[0], cases, float(told["duration_seconds"]))]
     named: dict[str, list[CaseResult]] = {}
     for case in cases:
         named.setdefault((case.attempt or "").rpartition(".")[0], []).append(case)
-    share = float(told["duration_seconds"]) / len(parts)
-    return [_with(part, named.get(part.name, []), share) for part in parts]
+    if len(parts) == 1:
+        named = {parts[0].name: cases}
+    whole = [
+        _with(
+            _checked(part, named.get(part.name, ()), path),
+            named.get(part.name, ()),
+            keep_passed,
+            seconds / len(parts),
+        )
+        for part in parts
+    ]
+    if not whole or (code != errors.OK and all(part.exit_code == errors.OK for part in whole)):
+        whole.append(Part(name=path.name, counts=Counts(), verdict=verdict, exit_code=code, of_run=True))
+    return whole
 
 
 def _part_of(item: Any, told: Any) -> Part:
-    numbers = {name: int(item[name]) for name in Counts.__slots__}
+    counts = Counts(**{name: int(item[name]) for name in Counts.__slots__})
     problems = [codec.build(Problem, entry) for entry in told["problems"] if entry["suite"] == item["id"]]
     return Part(
         name=str(item["id"]),
-        counts=Counts(**numbers),
+        counts=counts,
         verdict=Verdict(item["verdict"]),
         problems=tuple(problems),
         exit_code=int(item["exit_code"]),
         metrics={str(name): float(value) for name, value in item["metrics"].items()},
+        of_run=True,
     )
 
 
-def _with(part: Part, cases: Sequence[CaseResult], seconds: float) -> Part:
-    return dataclasses.replace(part, cases=tuple(cases), duration_seconds=seconds)
+def _checked(part: Part, cases: Sequence[CaseResult], path: Path) -> Part:
+    """The part, red if the files of the run contradict one another."""
+    lies = []
+    if (listed := count(cases)) != part.counts:
+        numbers = f"{listed.tests} tests against {part.counts.tests}"
+        lies.append(f"cases.jsonl and results.json disagree about {part.name} ({numbers})")
+    if part.verdict is Verdict.PASSED and (
+        verdict_of(part.counts, part.problems, allow_empty=True) is not Verdict.PASSED
+        or part.exit_code != errors.OK
+    ):
+        lies.append(f"results.json calls {part.name} passed, and its own numbers say otherwise")
+    if not lies:
+        return part
+    problems = [Problem(kind="disagreement", text=text, file=str(path)) for text in lies]
+    return dataclasses.replace(
+        part,
+        problems=(*part.problems, *problems),
+        verdict=Verdict.INCOMPLETE,
+        exit_code=part.exit_code if part.exit_code not in GRAVEST_LAST else errors.INCOMPLETE,
+    )
 
 
-def _cases(path: Path, keep_passed: bool) -> list[CaseResult]:
-    found = []
+def _with(part: Part, cases: Sequence[CaseResult], keep_passed: bool, seconds: float) -> Part:
+    kept = tuple(case for case in cases if keep_passed or _notable(case))
+    return dataclasses.replace(part, cases=kept, duration_seconds=seconds)
+
+
+def _notable(case: CaseResult) -> bool:
+    """Whether there is more to tell of it than that it passed."""
+    return case.outcome is not Outcome.PASSED or case.flaky
+
+
+def _cases(path: Path) -> list[CaseResult]:
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            case = codec.build(CaseResult, json.loads(line))
-            if keep_passed or case.outcome.value != "passed" or case.flaky:
-                found.append(case)
-    return found
+        return [codec.build(CaseResult, json.loads(line)) for line in file]
 
 
 def _interrupted_run(path: Path, keep_passed: bool) -> list[Part]:
     """The parts of a run that was killed: what its attempts left, judged now."""
     try:
         plan = codec.build(Plan, json.loads((path / "plan.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except UNREADABLE as error:
         problem = Problem(
             kind="plan", text=f"the plan of the run cannot be read: {error}", file=str(path / "plan.json")
         )
@@ -207,7 +237,9 @@ def _interrupted_run(path: Path, keep_passed: bool) -> list[Part]:
         own = sorted(
             (item for item in attempts if item.selection == selection.id), key=lambda item: item.number
         )
-        tries = [(item, collect(path / item.folder, suite=selection.suite, attempt=item)) for item in own]
+        tries = [
+            (item, collect(path / "attempts" / item.id, suite=selection.suite, attempt=item)) for item in own
+        ]
         judged = judge(selection, tries, quarantine=(), today=today)
         stop = Problem(
             kind="interrupted",
@@ -215,7 +247,7 @@ def _interrupted_run(path: Path, keep_passed: bool) -> list[Part]:
             file=str(path),
         )
         problems = (stop, *judged.problems)
-        cases = [case for case in judged.cases if keep_passed or case.outcome.value != "passed" or case.flaky]
+        cases = [case for case in judged.cases if keep_passed or _notable(case)]
         parts.append(
             Part(
                 name=selection.id,
@@ -225,6 +257,7 @@ def _interrupted_run(path: Path, keep_passed: bool) -> list[Part]:
                 problems=problems,
                 duration_seconds=sum(case.duration_seconds for case in judged.cases),
                 exit_code=errors.INCOMPLETE,
+                of_run=True,
             )
         )
     return parts or [
@@ -236,7 +269,7 @@ def _attempts(path: Path) -> Iterable[Attempt]:
     for file in sorted((path / "attempts").glob("*/attempt.json")):
         try:
             yield codec.build(Attempt, json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except UNREADABLE:
             continue  # begun and killed before its first file was whole: no test of it can have run
 
 

@@ -67,9 +67,14 @@ def merge(tries: Tries) -> list[CaseResult]:
     ids: dict[tuple[str, str], str] = {}
     for attempt, found in tries:
         if attempt.kind == "fallback":
-            known = {}
+            known, ids = {}, {}
+        own = {case.id for case in found.cases}
         for case in found.cases:
-            name = ids.setdefault(_name_of(case), case.id)
+            name = case.id
+            if name not in known:
+                other = ids.setdefault(_name_of(case), name)
+                if other not in own:  # else two tests of one attempt that JUnit gives one name
+                    name = other
             known[name] = _later(
                 known.get(name), case if name == case.id else dataclasses.replace(case, id=name)
             )
@@ -80,9 +85,8 @@ def _name_of(case: CaseResult) -> tuple[str, str]:
     """What a test is called in JUnit, whoever tells of it; tests that share a name are told apart by their id."""
     if "::" in case.id and case.id.partition("::")[0].endswith(".py"):
         return junit_name(case.id)
-    if case.id.endswith("]") and not case.name.endswith("]"):
-        return (case.classname, case.id)
-    return (case.classname, case.name or case.id)
+    plain = f"{case.classname}::{case.name}" if case.classname else case.name
+    return (case.classname, case.name if case.id == plain else case.id)
 
 
 def _later(before: CaseResult | None, case: CaseResult) -> CaseResult:

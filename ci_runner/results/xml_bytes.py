@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 PIECE = 1 << 16
+HEAD = 1 << 20  # bytes in which a document has to begin
 HELD_BACK = 16  # characters: longer than any reference that is cleaned
 REPLACED = "\N{REPLACEMENT CHARACTER}"
 
@@ -21,7 +22,7 @@ _BOMS = (
 _DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?\bencoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REFERENCE = re.compile(r"&(?!(?:amp|lt|gt|quot|apos);)(?:#([0-9]{1,7}|x[0-9A-Fa-f]{1,6});)?")
-_BEGIN = re.compile(r"<(?=[?!A-Za-z_])")
+_BEGIN = re.compile(r"<(?=\?xml\s|!DOCTYPE\s|!--|(?:[\w.-]{1,40}:)?test(?:suites?|case)\b)")
 
 
 def raw_pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -50,29 +51,32 @@ def encoding_of(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
-def cleaned_pieces(file: BinaryIO) -> Iterator[bytes]:
-    """The file in UTF-8, from its first tag on, without characters and references that XML forbids."""
-    encoding, mark = encoding_of(file.read(1024))
-    file.seek(mark)
-    decoder = codecs.getincrementaldecoder(encoding)("replace")
-    begun, held = False, ""
-    while True:
-        data = file.read(PIECE)
-        text = held + decoder.decode(data, final=not data)
-        if not begun:
-            begin = _BEGIN.search(text)
-            if begin is None:
-                held = text[-1:]
-                if not data:
-                    return
-                continue
-            begun, text = True, text[begin.start() :]
-        held = ""
-        if data and (at := text.rfind("&", -HELD_BACK)) >= 0:
-            text, held = text[:at], text[at:]
-        yield clean(text).encode("utf-8", "replace")
-        if not data:
-            return
+class Cleaned:
+    """A file in UTF-8, from its first tag on, without characters and references that XML forbids."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        encoding, mark = encoding_of(file.read(1024))
+        file.seek(mark)
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        head = self._decoder.decode(file.read(HEAD))
+        begin = _BEGIN.search(head)
+        start = begin.start() if begin is not None else 0
+        self.lines_before = head.count("\n", 0, start)
+        self._head = head[start:]
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it."""
+        held, more = self._head, True
+        while more:
+            data = self._file.read(PIECE)
+            more = bool(data)
+            text = held + self._decoder.decode(data, final=not more)
+            held = ""
+            if more and (at := text.rfind("&", -HELD_BACK)) >= 0:
+                text, held = text[:at], text[at:]
+            yield clean(text).encode("utf-8", "replace")
 
 
 def clean(text: str) -> str:
