@@ -141,6 +141,13 @@ class Reader:
             return error, window[max(0, self.parser.ErrorByteIndex - (taken - len(before))) :]
         except EntitiesError as error:
             self.problem("entities", str(error), self.line())
+        except (
+            LookupError,
+            ValueError,
+        ):  # from pyexpat, for an encoding that it does not know or that is multi-byte
+            if self.root is not None:
+                raise
+            return _unknown_encoding(), b""
         return None, b""
 
     def line(self) -> int:
@@ -364,6 +371,13 @@ class Reader:
             self.problem("junk", f"goes on after its end (line {line})", line)
         else:
             self.problem("malformed", f"cannot be read beyond line {line}: {said}{inside}", line)
+
+
+def _unknown_encoding() -> expat.ExpatError:
+    text = expat.errors.XML_ERROR_UNKNOWN_ENCODING
+    error = expat.ExpatError(text)
+    error.code, error.lineno, error.offset = expat.errors.codes[text], 1, 0
+    return error
 
 
 def _title(attributes: Mapping[str, str]) -> str:

@@ -40,15 +40,20 @@ def encoding_of(head: bytes) -> tuple[str, int]:
         if head.startswith(wide):
             return name, 0
     declared = _DECLARED.search(head)
-    if declared is not None:
-        try:
-            codec = codecs.lookup(declared[1].decode("ascii"))
-        except (LookupError, ValueError):
-            return "utf-8", 0
-        if codec.name.startswith(("utf-16", "utf-32")) or not getattr(codec, "_is_text_encoding", True):
-            return "utf-8", 0  # the declaration was just read as ASCII, so that cannot be true
-        return codec.name, 0
-    return "utf-8", 0
+    name = declared[1].decode("ascii") if declared is not None else "utf-8"
+    return name if _usable(name) else "utf-8", 0
+
+
+def _usable(name: str) -> bool:
+    """Whether this is an encoding in which a declaration could be read as ASCII, as it just was."""
+    try:
+        codec = codecs.lookup(name)
+        if not getattr(codec, "_is_text_encoding", True) or codec.incrementaldecoder is None:
+            return False
+        decoder = codec.incrementaldecoder("replace")
+        return decoder.decode(b"<testcase/>\xff\xff", final=True).startswith("<testcase/>")
+    except (LookupError, ValueError):
+        return False
 
 
 class Cleaned:
