@@ -24,6 +24,7 @@ from ci_runner.results.sidecar import junit_name
 
 RED = (Outcome.FAILED, Outcome.ERRORED)
 WHOLE = ("suite", "resume", "fallback")  # kinds of attempts that run everything that is still owed
+NOT_TOLD = "the runner that took over does not tell of it"
 Tries = Sequence[tuple[Attempt, Collected]]
 # Problems that only say that an attempt did not get to its end: no matter once later attempts made up for it.
 OF_THE_END = ("interrupted", "timeout", "preempted", "killed", "runner", "missing-tests", "exit-code", "no-results",
@@ -61,13 +62,16 @@ def merge(tries: Tries) -> list[CaseResult]:
     """The deciding case of each test, in the order in which tests were first known.
 
     A later attempt decides about the tests that it finished; what it does not know of stays as it was. The shell runner
-    that took over decides about everything, for the attempt before it was broken.
+    that took over decides about everything, for the attempt before it was broken; what that one had found to be there and
+    the shell runner does not tell of is missing.
     """
     known: dict[str, CaseResult] = {}
     ids: dict[tuple[str, str], str] = {}
+    owed: set[str] = set()  # by an attempt whose place the shell runner took
     for attempt, found in tries:
         if attempt.kind == "fallback":
             known, ids = {}, {}
+            owed = {test for _, before in tries for test in before.expected or ()}
         own = {case.id for case in found.cases}
         for case in found.cases:
             name = case.id
@@ -77,6 +81,13 @@ def merge(tries: Tries) -> list[CaseResult]:
                     name = other
             known[name] = _later(
                 known.get(name), case if name == case.id else dataclasses.replace(case, id=name)
+            )
+    for test in sorted(owed - known.keys()):
+        classname, name = junit_name(test)
+        if (classname, name) not in ids:
+            never = CaseResult(id=test, outcome=Outcome.MISSING, name=name, classname=classname)
+            known[test] = dataclasses.replace(
+                never, suite=tries[-1][0].suite, attempt=tries[-1][0].id, message=NOT_TOLD
             )
     return list(known.values())
 
