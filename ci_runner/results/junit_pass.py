@@ -54,6 +54,13 @@ class EntitiesError(Exception):
 class Reader:
     """The state of one pass."""
 
+    __slots__ = (
+        "attempt", "by_pytest", "capture", "case", "cases", "claimed", "encoding", "end", "file", "flaky",
+        "frame", "frames", "held", "keep_passed", "lines_before", "nth", "occurrences", "only_count",
+        "parser", "plain", "problems", "properties", "repeated", "retried", "root", "seconds", "seen",
+        "start", "suite", "suites", "suspects", "tries",
+    )  # fmt: skip
+
     def __init__(self, file: str, suite: str, attempt: str | None, *, keep_passed: bool) -> None:
         self.file, self.suite, self.attempt, self.keep_passed = file, suite, attempt, keep_passed
         self.repeated: Mapping[Key, int] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 EXACT = 1 << 17  # keys that are remembered one by one: about 10 MB
 BITS = 1 << 28  # and 32 MiB for all beyond that
-SPREAD = (
+WIDTH = BITS.bit_length() - 1
+PROBES = (0, 1, 2, 3)
     0x9E3779B97F4A7C15  # 2**64 / the golden ratio: every bit of a product with it depends on all bits below
 )
 
@@ -12,13 +13,13 @@ SPREAD = (
 class Seen:
     """A set of hashes that may say "seen" wrongly (once in ten million times at a million keys), and "new" never."""
 
-    __slots__ = ("_bits", "_limit", "_shift", "exact", "full")
+    __slots__ = ("_bits", "_limit", "_mask", "exact", "full")
 
     def __init__(self, exact: int = EXACT, bits: int = BITS) -> None:
         self.exact: set[int] = set()  # a caller in a hurry may look and add here itself, until `full`
         self.full = False
         self._limit = exact
-        self._shift = 64 - (bits.bit_length() - 1)
+        self._mask = bits - 1
         self._bits = bytearray()
 
     def add(self, value: int) -> bool:
@@ -36,20 +37,20 @@ class Seen:
         if self.full or len(self.exact) < self._limit:
             return
         self.full = True
-        self._bits = bytearray(1 << (64 - self._shift - 3))
+        self._bits = bytearray((self._mask + 1) >> 3)
         for item in self.exact:
             self._mark(item)
         self.exact = set()
 
     def _mark(self, value: int) -> bool:
-        bits, shift = self._bits, self._shift
+        """Set four bits, at equal steps that depend on the hash as well; True if all of them were set."""
+        bits, mask = self._bits, self._mask
+        at, step = value & mask, value >> WIDTH & mask | 1
         seen = True
-        for _probe in range(4):
-            value = value * SPREAD & 0xFFFFFFFFFFFFFFFF
-            at = value >> shift
-            value ^= value >> 29
-            bit = 1 << (at & 7)
-            if not bits[at >> 3] & bit:
+        for _probe in PROBES:
+            byte, bit = at >> 3, 1 << (at & 7)
+            if not (held := bits[byte]) & bit:
                 seen = False
-                bits[at >> 3] |= bit
+                bits[byte] = held | bit
+            at = at + step & mask
         return seen

@@ -19,7 +19,7 @@ CASES, MANY = 100_000, 1_000_000
 RATIO = 1.3  # CPU time of summarize, without its imports, over that of the bare pass: median of the pairs
 PEAK_MB = 80.0
 GROWTH_MB = 40.0  # the filter for names beyond the first 131,072 takes 32 MiB, however many there are
-TRACE = "def test_forward():\n&gt;   assert run({n}) == {m}\nE   AssertionError: assert {n} == {m}\n\ntests/ops.py:{n}"
+TRACE = "def test_forward(model, reference):\n&gt;   assert run({n}) == {m}\nE   AssertionError: assert {n} == {m}\n\na.py:{n}"
 
 
 def generate(path: Path, cases: int, *, red: int, skipped: int) -> None:
@@ -35,7 +35,7 @@ def generate(path: Path, cases: int, *, red: int, skipped: int) -> None:
         for n in range(cases):
             case = (
                 f'<testcase classname="tests.models.layer_{n % 97}.test_attention_kernels.TestFlash{n % 31}" '
-                f'name="test_forward_matches_the_reference_implementation[bfloat16-heads{n % 16}-case-{n}]" '
+                f'file="tests/models/test_kernels.py" name="test_forward_matches_reference[bfloat16-heads{n % 16}-{n}]" '
                 f'time="{n % 977 / 1000:.3f}"'
             )
             if n % every_red == 1:
@@ -129,7 +129,8 @@ def main() -> int:
         many, many_bare = measured("ours", large), measured("bare", large)
         size = small.stat().st_size / 1e6
     ratio = statistics.median(mine[0] / plain[0] for plain, mine, _ in pairs)
-    plain_s, mine_s = (statistics.median(pair[index][0] for pair in pairs) for index in (0, 1))
+    plain_s = statistics.median(plain[0] for plain, _, _ in pairs)
+    mine_s = statistics.median(mine[0] for _, mine, _ in pairs)
     command_s = statistics.median(pair[2] for pair in pairs)
     peak = max(mine[1] for _, mine, _ in pairs)
     print(
