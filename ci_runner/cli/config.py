@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,12 +65,14 @@ def _show(arguments: Namespace) -> int:
     file = Path(arguments.config) if arguments.config else None
     settings = load_settings(Path.cwd(), environ=os.environ, config_file=file)
     shown = [key for key in sorted(settings.values) if _wanted(key, arguments.keys)]
-    if arguments.keys and not shown:
-        from ci_runner.config.suites import near
+    for key in arguments.keys:
+        if any(_wanted(name, [key]) for name in shown):
+            continue
+        from ci_runner.config.words import near
         from ci_runner.errors import UsageError
 
         raise UsageError(
-            f'nothing is configured under "{arguments.keys[0]}"{near(arguments.keys[0], list(settings.values))}',
+            f'nothing is configured under "{key}"{near(key, _prefixes(settings.values))}',
             fix="ci-runner config show prints everything",
         )
     if arguments.format == "json":
@@ -82,13 +86,28 @@ def _wanted(key: str, prefixes: list[str]) -> bool:
     return not prefixes or any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
 
 
+def _prefixes(keys: Iterable[str]) -> list[str]:
+    """Every key and every table around one."""
+    found = {}
+    for key in keys:
+        parts = key.split(".")
+        found.update(dict.fromkeys(".".join(parts[:end]) for end in range(1, len(parts) + 1)))
+    return list(found)
+
+
+def _value(value: object) -> object:
+    """A value that JSON has; not-a-number and days are text there."""
+    plain = isinstance(value, (str, int, list, dict)) or value is None
+    return value if plain or (isinstance(value, float) and math.isfinite(value)) else str(value)
+
+
 def _object(settings: Settings, keys: list[str]) -> dict[str, Any]:
     return {
         "root": str(settings.root),
         "files": list(settings.fetched_from),
         "values": {
             key: {
-                "value": settings.values[key],
+                "value": _value(settings.values[key]),
                 "origin": settings.origins[key].kind,
                 "name": settings.origins[key].name or None,
                 "line": settings.origins[key].line,
@@ -103,12 +122,12 @@ def _lines(settings: Settings, keys: list[str]) -> list[str]:
 
     lines = [f"# root {settings.root}", f"# read {', '.join(settings.fetched_from) or 'no file'}"]
     texts = {
-        key: f"{key} = {one_line(json.dumps(settings.values[key], ensure_ascii=False, default=str), 160)}"
+        key: f"{key} = {one_line(json.dumps(_value(settings.values[key]), ensure_ascii=False, default=str), 160)}"
         for key in keys
     }
     width = min(60, max((len(text) for text in texts.values()), default=0))
     for key, text in texts.items():
         origin = settings.origins[key]
-        place = origin.kind if origin.kind == "default" else origin.name
+        place = origin.kind if origin.kind == "default" else one_line(origin.name)
         lines.append(f"{text:<{width}}  # {place}{f':{origin.line}' if origin.line else ''}")
     return lines

@@ -53,7 +53,7 @@ def _configured_paths(root: Path) -> list[str]:
     return [
         word
         for word in words
-        if isinstance(word, str) and word and not word.startswith("/") and ".." not in word.split("/")
+        if isinstance(word, str) and word and not word.startswith(("/", "-")) and ".." not in word.split("/")
     ]
 
 
@@ -86,7 +86,8 @@ def _rust(root: Path) -> Suite | None:
     if not (root / "Cargo.toml").is_file():
         return None
     profile, path = "ci", "junit.xml"
-    for name, item in (_nested(_toml(root / ".config" / "nextest.toml"), "profile") or {}).items():
+    profiles = _nested(_toml(root / ".config" / "nextest.toml"), "profile")
+    for name, item in profiles.items() if isinstance(profiles, dict) else ():
         value = _nested(item, "junit", "path")
         if isinstance(value, str):
             profile, path = str(name), value
@@ -100,7 +101,8 @@ def _javascript(root: Path) -> Suite | None:
         package = json.loads(_text(root / "package.json"))
     except (ValueError, RecursionError):
         return None
-    needs = {**(_nested(package, "dependencies") or {}), **(_nested(package, "devDependencies") or {})}
+    tables = (_nested(package, "dependencies"), _nested(package, "devDependencies"))
+    needs = {name for table in tables if isinstance(table, dict) for name in table}
     if "vitest" in needs:
         command = "npx vitest run --reporter=default --reporter=junit --outputFile.junit=junit.xml"
         return Suite(name="js", title="js", command=command, junit=("junit.xml",))
@@ -120,6 +122,8 @@ def _cmake(root: Path) -> Suite | None:
 
 
 def _text(path: Path) -> str:
+    if not path.is_file():
+        return ""  # not there, or a pipe that would never end
     try:
         with path.open("rb") as file:
             return file.read(READ_LIMIT).decode("utf-8", "replace")
@@ -130,7 +134,7 @@ def _text(path: Path) -> str:
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text(path))
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return {}  # its own tools say what is wrong with it
 
 

@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import re
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from ci_runner.config.layers import (
+from ci_runner.config.checks import contradictions, cross_checks
+from ci_runner.config.flags import flag_spec
+from ci_runner.config.layers import Layers, leaves
+from ci_runner.config.problems import explained, problem
+from ci_runner.config.settings import Alert, Origin, Quarantine, Settings
+from ci_runner.config.sources import (
     LOCAL_FILE,
     TEAM_FILE,
-    Layers,
-    aliases,
     find_team_file,
     from_environment,
-    leaves,
     personal_file,
     top_of,
 )
-from ci_runner.config.settings import Alert, FlagSpec, Origin, Quarantine, Settings
-from ci_runner.config.suites import build_suites, near, resolve_extends
-from ci_runner.config.tables import NAME, FlagTable, KpiTable, ProjectTable, RootTable, SuiteTable
+from ci_runner.config.suites import build_suites, resolve_extends
+from ci_runner.config.tables import KpiTable, ProjectTable, RootTable, SuiteTable
+from ci_runner.config.values import FromEnvironment, parse_size
 from ci_runner.errors import ConfigurationError, UsageError
+from ci_runner.github.commands import one_line
 from ci_runner.model import MachineSpec, Suite
 
-SIZES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 LOCAL = "local"
-REASONS = {
-    "extra_forbidden": "there is no such key",
-    "missing": "is missing",
-    "string_type": "must be text",
-    "tuple_type": "must be a list",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-}
+PROBLEM_LENGTH = 2000
 
 
 def load_settings(
@@ -59,7 +46,7 @@ def load_settings(
     "project.retry-limit"). Raises ConfigurationError with all problems, UsageError if `config_file` is not there.
     """
     start = start.absolute()
-    if config_file is not None and not config_file.is_file():
+    if config_file is not None and not os.path.lexists(config_file):
         raise UsageError(
             "there is no such configuration", where=str(config_file), fix="check the path after --config"
         )
@@ -67,34 +54,22 @@ def load_settings(
     root = team.parent if team is not None else top_of(start)
     layers = Layers()
     for path in (team, personal_file(environ), root / LOCAL_FILE):
-        if path is not None and path.is_file():
+        if path is not None and os.path.lexists(path):
             layers.add_file(path)
     from_environment(layers, environ)
     for key, value in (flags or {}).items():
-        layers.set(tuple(key.split(".")), value, Origin(kind="flag", name=key))
+        layers.set(tuple(key.split(".")), FromEnvironment(value), Origin(kind="flag", name=key))
     return _settings(root, layers)
 
 
 def _settings(root: Path, layers: Layers) -> Settings:
-    data = dict(layers.data)
-    raw_suites = data.get("suites", {})
-    problems = list(layers.problems)
-    table, found = _checked(data, layers)
-    problems += found
-    suites: dict[str, Suite] = {}
-    if isinstance(raw_suites, dict):
-        suites, found = _suites(raw_suites, layers)
-        problems += found
-    if table is not None:
-        problems += _cross_checks(table, suites, layers)
+    table, problems = _tables(layers.data, layers)
+    suites, known, found = _suites(layers.data.get("suites"), layers)
+    problems = [*layers.problems, *problems, *found]
+    if layers.whole:
+        problems += cross_checks(layers.data, known, suites, layers)
     if problems or table is None:
-        count = len(problems)
-        raise ConfigurationError(
-            f"{count} problem{'s' if count != 1 else ''} in the configuration",
-            where=", ".join(layers.read) or "environment",
-            fix="ci-runner config schema --keys lists all keys; docs/reference/configuration.md explains them",
-            problems=problems,
-        )
+        raise _refusal(problems, layers)
     project = table.project
     machines = {
         name: MachineSpec(name=name, **{key: getattr(item, key) for key in type(item).model_fields})
@@ -124,7 +99,7 @@ def _settings(root: Path, layers: Layers) -> Settings:
         budgets=dict(table.budgets),
         notify={name: dict(item) for name, item in table.notify.items()},
         stores=dict(table.stores),
-        log_limit_bytes=parse_size(project.log_limit) or 0,
+        log_limit_bytes=parse_size(project.log_limit),
         fetched_from=tuple(layers.read),
         **_provenance(layers),
     )
@@ -146,220 +121,79 @@ def _provenance(layers: Layers) -> dict[str, Any]:
     return {"values": values, "origins": origins}
 
 
-# -- problems
-
-
-def _checked(data: Mapping[str, Any], layers: Layers) -> tuple[RootTable | None, list[str]]:
-    """The tables, and what pydantic has to say against them, in our words. Suites are checked with what they inherit."""
-    try:
-        return RootTable.model_validate({**data, "suites": {}}), _not_tables(data, layers)
-    except ValidationError as error:
-        return None, [*_explained(error, RootTable, (), layers), *_not_tables(data, layers)]
-
-
-def _not_tables(data: Mapping[str, Any], layers: Layers) -> list[str]:
-    suites = data.get("suites", {})
-    if not isinstance(suites, dict):
-        return [_problem(("suites",), "must be a table", layers)]
-    return [
-        _problem(("suites", name), "must be a table", layers)
-        for name, item in suites.items()
-        if not isinstance(item, dict)
-    ]
-
-
-def _suites(raw: Mapping[str, Any], layers: Layers) -> tuple[dict[str, Suite], list[str]]:
-    resolved, problems = resolve_extends(raw)
-    problems = [_placed(text, layers) for text in problems]
-    suites: dict[str, Suite] = {}
-    for name, merged in resolved.items():
-        where = ("suites", name)
-        if not re.match(NAME, name):
-            problems.append(
-                _problem(where, "a name has letters, digits, dots, dashes and underscores only", layers)
-            )
-        own = raw[name]
-        try:
-            table = SuiteTable.model_validate(
-                {**merged, **{key: own[key] for key in ("tests-add",) if key in own}}
-            )
-        except ValidationError as error:
-            problems += _explained(error, SuiteTable, where, layers, own=own)
-            continue
-        problems += [_problem((*where, key), text, layers) for key, text in _contradictions(table)]
-        try:
-            for suite in build_suites(name, table):
-                if suite.name in suites:
-                    problems.append(_problem(where, f'makes a second suite "{suite.name}"', layers))
-                suites[suite.name] = suite
-        except ValueError as error:
-            problems.append(_problem((*where, "matrix"), str(error), layers))
-    return suites, list(dict.fromkeys(problems))
-
-
-def _contradictions(table: SuiteTable) -> Iterator[tuple[str, str]]:
-    if table.abstract:
-        return
-    if table.tests and table.command:
-        yield "command", "a suite has tests or a command, not both"
-    if not table.tests and not table.command:
-        yield "tests", "a suite needs tests or a command (or abstract = true)"
-    if table.command and not table.junit:
-        yield "junit", 'a command needs the files it writes: junit = ["junit.xml"]'
-    if table.junit and not table.command:
-        yield "junit", "belongs to a command; tests are run by pytest, which writes its own"
-    if table.command and table.shards > 1:
-        yield "shards", "a command is one piece and cannot be split"
-    if table.command and (table.workers or table.pytest_args):
-        yield "pytest-args" if table.pytest_args else "workers", "is for pytest, and this suite is a command"
-    for entry in table.exclude:
-        for axis in entry:
-            if axis not in table.matrix:
-                yield "exclude", f'there is no axis "{axis}"{near(axis, table.matrix)}'
-
-
-def _cross_checks(table: RootTable, suites: Mapping[str, Suite], layers: Layers) -> Iterator[str]:
-    machines = {LOCAL, *table.machines}
-    for suite in suites.values():
-        where = ("suites", suite.base or suite.name)
-        if suite.machine not in machines:
-            text = f'there is no machine "{suite.machine}"{near(suite.machine, sorted(machines))}'
-            yield _problem((*where, "machine"), text, layers)
-        for group in suite.when.path_groups:
-            if group not in table.path_groups:
-                text = f'there is no group "{group}"{near(group, table.path_groups)}'
-                yield _problem((*where, "when", "path-groups"), text, layers)
-    yield from _unknown_suites(table, suites, layers)
-    for number, alert in enumerate(table.alerts):
-        if (alert.above is None) == (alert.below is None):
-            yield _problem(("alerts", str(number)), "needs either above or below", layers)
-    if parse_size(table.project.log_limit) is None:
-        text = f'{table.project.log_limit!r} is no size: write it as "256MB"'
-        yield _problem(("project", "log-limit"), text, layers)
-
-
-def _unknown_suites(table: RootTable, suites: Mapping[str, Suite], layers: Layers) -> Iterator[str]:
-    names = sorted({name for suite in suites.values() for name in (suite.name, suite.base) if name})
-    named = [
-        (("quarantine", str(number), "suite"), entry.suite)
-        for number, entry in enumerate(table.quarantine)
-        if entry.suite is not None
-    ]
-    named += [(("flags", flag, "suites"), name) for flag, item in table.flags.items() for name in item.suites]
-    for where, name in named:
-        if name not in names:
-            yield _problem(where, f'there is no suite "{name}"{near(name, names)}', layers)
-
-
-def _explained(
-    error: ValidationError,
-    model: type[BaseModel],
-    where: tuple[str, ...],
-    layers: Layers,
-    own: Mapping[str, Any] | None = None,
-) -> Iterator[str]:
-    """Each complaint of pydantic with path, reason, place and what was meant."""
-    for item in error.errors(include_url=False):
-        keys = tuple(str(part) for part in item["loc"] if part != "[key]")
-        if own is not None and keys and keys[0] not in own and item["type"] != "missing":
-            continue  # inherited: the suite that has it says so
-        if item["type"] == "extra_forbidden":
-            text = REASONS["extra_forbidden"] + near(keys[-1], _keys_beside(model, keys))
-        elif item["type"] in ("enum", "literal_error"):
-            text = f"{item['input']!r} is none of {item['ctx']['expected'].replace(' or ', ', ')}"
-            text += near(str(item["input"]), re.findall(r"'([^']*)'", item["ctx"]["expected"]))
-        elif item["type"] == "value_error":
-            text = str(item["ctx"]["error"])
-        else:
-            text = REASONS.get(item["type"]) or item["msg"][:1].lower() + item["msg"][1:]
-            if not isinstance(item["input"], (dict, list)) and item["type"] != "missing":
-                text += f", not {item['input']!r}"
-        yield _problem((*where, *keys), text, layers)
-
-
-def _keys_beside(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
-    """The keys that could stand where an unknown one stands."""
-    at: Any = model
-    for key in keys[:-1]:
-        if not (isinstance(at, type) and issubclass(at, BaseModel)):
-            continue  # the name of a machine or suite, the number of an entry
-        fields = {item.alias: item.annotation for item in at.model_fields.values()}
-        at = fields.get(key)
-        while at is not None and not isinstance(at, type):
-            inside = [arg for arg in typing.get_args(at) if arg not in (type(None), str, ...)]
-            at = inside[-1] if inside else None
-    return aliases(at) if isinstance(at, type) and issubclass(at, BaseModel) else []
-
-
-def _problem(keys: Sequence[str], text: str, layers: Layers) -> str:
-    path = ".".join(keys)
-    origin = layers.origin_of(path)
-    place = ""
-    if origin is not None and origin.name:
-        place = f" ({origin.name}:{origin.line})" if origin.line else f" ({origin.name})"
-    return f"{path}: {text}{place}"
-
-
-def _placed(text: str, layers: Layers) -> str:
-    path, _colon, rest = text.partition(": ")
-    return _problem(path.split("."), rest, layers)
-
-
-# -- values
-
-
-def parse_size(value: str | int) -> int | None:
-    """Bytes for `256MB`, `1 GiB` or a number; None for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", str(value).strip(), re.IGNORECASE)
-    return int(float(match[1]) * SIZES[(match[2] or "").upper()]) if match else None
-
-
-def flag_spec(name: str, table: FlagTable) -> FlagSpec:
-    """The flag; what cannot be parsed is a problem of the flag and turns it off."""
-    problems = []
-    enabled = _boolean(table.enabled)
-    if enabled is None:
-        problems.append(f"flags.{name}.enabled is {table.enabled!r}, neither true nor false")
-    percentage = None
-    if table.percentage is not None:
-        percentage = _percentage(table.percentage)
-        if percentage is None:
-            problems.append(f"flags.{name}.percentage is {table.percentage!r}, no number from 0 to 100")
-    return FlagSpec(
-        name=name,
-        enabled=bool(enabled),
-        percentage=percentage,
-        salt=table.salt,
-        opt_in={str(kind): tuple(names) for kind, names in table.opt_in.items()},
-        opt_out={str(kind): tuple(names) for kind, names in table.opt_out.items()},
-        suites=table.suites,
-        problems=tuple(problems),
+def _refusal(problems: list[str], layers: Layers) -> ConfigurationError:
+    told = list(dict.fromkeys(one_line(text, PROBLEM_LENGTH) for text in problems))
+    return ConfigurationError(
+        f"{len(told)} problem{'s' if len(told) != 1 else ''} in the configuration",
+        where=one_line(", ".join(layers.read) or "environment"),
+        fix="ci-runner config schema --keys lists all keys; docs/reference/configuration.md explains them",
+        problems=told,
     )
 
 
-def _boolean(value: object) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    return {
-        "true": True,
-        "1": True,
-        "on": True,
-        "yes": True,
-        "false": False,
-        "0": False,
-        "off": False,
-        "no": False,
-    }.get(str(value).strip().lower())
-
-
-def _percentage(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
+def _tables(data: Mapping[str, Any], layers: Layers) -> tuple[RootTable | None, list[str]]:
+    """The tables, and what pydantic has to say against them in our words. Suites come later, with what they inherit."""
     try:
-        number = float(str(value).strip().removesuffix("%"))
-    except ValueError:
-        return None
-    return number if 0 <= number <= 100 else None
+        return RootTable.model_validate({**data, "suites": {}}), []
+    except ValidationError as error:
+        return None, list(explained(error, RootTable, (), layers))
 
 
-__all__ = ["LOCAL_FILE", "TEAM_FILE", "load_settings", "parse_size"]
+def _suites(raw: Any, layers: Layers) -> tuple[dict[str, Suite], dict[str, dict[str, Any]], list[str]]:
+    """Suites by name, the table of each as configured and inherited, and what is wrong with them."""
+    if raw is None:
+        return {}, {}, []
+    if not isinstance(raw, dict):
+        return {}, {}, [problem(("suites",), "must be a table", layers)]
+    problems = [
+        problem(("suites", name), "must be a table", layers)
+        for name, item in raw.items()
+        if not isinstance(item, dict)
+    ]
+    resolved, orphans, found = resolve_extends(raw)
+    problems += [problem(("suites", name, "extends"), text, layers) for name, text in found]
+    suites: dict[str, Suite] = {}
+    for name, merged in resolved.items():
+        table, spoilt, found_here = _suite_table(name, merged, raw[name], layers)
+        problems += found_here
+        if name in orphans or table is None:
+            continue
+        said = [(key, text) for key, text, about in contradictions(table) if not spoilt.intersection(about)]
+        problems += [problem(("suites", name, key), text, layers) for key, text in said]
+        if not spoilt:
+            problems += _add_variants(name, table, suites, layers)
+    return suites, resolved, problems
+
+
+def _suite_table(
+    name: str, merged: Mapping[str, Any], own: Mapping[str, Any], layers: Layers
+) -> tuple[SuiteTable | None, set[str], list[str]]:
+    """The suite without the keys that are wrong, these keys, and what is wrong with them."""
+    try:
+        return SuiteTable.model_validate(merged), set(), []
+    except ValidationError as error:
+        spoilt = {str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"]}
+        problems = list(explained(error, SuiteTable, ("suites", name), layers, own=own))
+    try:
+        kept = {key: value for key, value in merged.items() if key not in spoilt}
+        return SuiteTable.model_validate(kept), spoilt, problems
+    except ValidationError:
+        return None, spoilt, problems
+
+
+def _add_variants(name: str, table: SuiteTable, suites: dict[str, Suite], layers: Layers) -> list[str]:
+    problems = []
+    where = ("suites", name)
+    try:
+        for suite in build_suites(name, table):
+            if suite.name in suites:
+                problems.append(problem(where, f'makes a second suite "{suite.name}"', layers))
+            suites[suite.name] = suite
+    except ValidationError as error:  # a value of an axis, at the place where it was put
+        problems += explained(error, SuiteTable, where, layers)
+    except ValueError as error:
+        problems.append(problem((*where, "matrix"), str(error), layers))
+    return problems
+
+
+__all__ = ["LOCAL_FILE", "TEAM_FILE", "load_settings"]

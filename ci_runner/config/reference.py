@@ -12,10 +12,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ci_runner.config.layers import LOCAL_FILE, PREFIX, TEAM_FILE
+from ci_runner.config.sources import LOCAL_FILE, PREFIX, TEAM_FILE
 from ci_runner.config.tables import (
     AlertTable,
-    Duration,
     FlagTable,
     KpiTable,
     MachineTable,
@@ -26,6 +25,7 @@ from ci_runner.config.tables import (
     SuiteTable,
     WhenTable,
 )
+from ci_runner.config.values import Duration
 
 TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[project]", ProjectTable),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ci_runner.config.tables import RootTable
+from ci_runner.config.checks import NAMED
+from ci_runner.config.tables import NAME, RootTable
 
 URL = "https://raw.githubusercontent.com/org/kpt/main/docs/reference/ci-runner.schema.json"
 
@@ -14,6 +15,8 @@ def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12."""
     schema = RootTable.model_json_schema(by_alias=True, mode="validation")
     _tidy(schema)
+    for kind in NAMED:
+        schema["properties"][kind]["propertyNames"] = {"pattern": f"^{NAME}$"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": URL,
@@ -25,7 +28,7 @@ def json_schema() -> dict[str, Any]:
 def _tidy(node: Any) -> None:
     """Drop the titles that pydantic makes of names: editors show them instead of the description."""
     if isinstance(node, dict):
-        if isinstance(node.get("title"), str) and "properties" not in node:
+        if isinstance(node.get("title"), str):
             del node["title"]
         for value in node.values():
             _tidy(value)

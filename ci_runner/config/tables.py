@@ -2,107 +2,35 @@
 
 from __future__ import annotations
 
-import re
-from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
+from ci_runner.config.values import (
+    Amount,
+    Count,
+    Crons,
+    Day,
+    Duration,
+    Environment,
+    Filled,
+    Matrix,
+    Number,
+    Paths,
+    Positive,
+    PositiveNumber,
+    Retries,
+    Risks,
+    Shards,
+    Size,
+    Strings,
+    Tests,
+    Truth,
+    Workers,
+)
 from ci_runner.model import LabelMode, Risk, Runner
 
-PHASES = ("1", "2A", "2B", "2C", "3", "4")
-METRICS = ("success-rate", "fallback-rate", "error-rate", "time-ratio", "memory-ratio")
-NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_CRON_FIELD = re.compile(r"[0-9A-Za-z*,/-]+")
-
-
-class FromEnvironment(str):
-    """A value of an environment variable: text that may stand for a list or a number."""
-
-    __slots__ = ()
-
-
-def parse_duration(value: object) -> float:
-    """Seconds for `90`, `"90s"`, `"10m"` or `"1h30m"`. Raises ValueError."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and _DURATION.fullmatch(value.replace(" ", "")):
-        parts = _DURATION_PART.findall(value.replace(" ", ""))
-        seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    elif isinstance(value, FromEnvironment) and re.fullmatch(r"\d+(\.\d+)?", value):
-        seconds = float(value)
-    else:
-        raise ValueError(f'{value!r} is no duration: write it as 90, "90s", "10m" or "1h30m"')
-    if not 0 < seconds <= 30 * UNITS["d"]:
-        raise ValueError("a duration is more than 0 and at most 30 days")
-    return seconds
-
-
-def split_list(value: object) -> object:
-    """A list, also from the text of a variable: `a, b`."""
-    if isinstance(value, FromEnvironment):
-        return [item for item in (part.strip() for part in value.split(",")) if item]
-    return value
-
-
-def check_cron(value: str) -> str:
-    """A cron expression of five fields. Raises ValueError."""
-    fields = value.split()
-    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(item) for item in fields):
-        raise ValueError(f'{value!r} is no cron expression of five fields, such as "0 2 * * *"')
-    return value
-
-
-def check_date(value: object) -> str:
-    """A day, as text or as TOML writes it. Raises ValueError."""
-    if isinstance(value, datetime):
-        return value.date().isoformat()
-    if isinstance(value, date):
-        return value.isoformat()
-    try:
-        return date.fromisoformat(str(value)).isoformat()
-    except ValueError:
-        raise ValueError(f'{value!r} is no day: write it as "2027-01-31"') from None
-
-
-def check_relative(value: str) -> str:
-    """A path or pattern inside the project. Raises ValueError."""
-    if not value.strip():
-        raise ValueError("is empty")
-    if value.startswith("/") or ".." in value.split("/"):
-        raise ValueError(f"{value!r} leads out of the project: write it relative to its folder")
-    return value
-
-
-def check_filled(value: str) -> str:
-    """Text that says something. Raises ValueError."""
-    if not value.strip():
-        raise ValueError("is empty")
-    return value
-
-
-Filled = Annotated[str, AfterValidator(check_filled)]
-Inside = Annotated[str, AfterValidator(check_relative)]
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0},
-                {"type": "string", "pattern": r"^(\d+(\.\d+)?[smhd])+$"},
-            ]
-        }
-    ),
-]
-Strings = Annotated[tuple[Filled, ...], BeforeValidator(split_list)]
-Paths = Annotated[tuple[Inside, ...], BeforeValidator(split_list)]
-Crons = Annotated[tuple[Annotated[str, AfterValidator(check_cron)], ...], BeforeValidator(split_list)]
-Risks = Annotated[tuple[Risk, ...], BeforeValidator(split_list)]
-Day = Annotated[str, BeforeValidator(check_date), WithJsonSchema({"type": "string", "format": "date"})]
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 Phase = Literal["1", "2A", "2B", "2C", "3", "4"]
 
 
@@ -132,17 +60,17 @@ class ProjectTable(Table):
     fallback_risks: Risks = Field(
         (Risk.LOW, Risk.MEDIUM), description="Suites of these risks may fall back to the shell runner."
     )
-    retry_limit: int = Field(
-        20, ge=0, description="With more failing tests than this nothing is retried: that is no flakiness."
+    retry_limit: Count = Field(
+        20, description="With more failing tests than this nothing is retried: that is no flakiness."
     )
-    resume_limit: int = Field(
-        3, ge=0, description="New machines that a suite may get after its own was taken away."
+    resume_limit: Count = Field(
+        3, description="New machines that a suite may get after its own was taken away."
     )
     ignored_paths: Paths = Field((), description="Changes that select nothing by themselves.")
     nothing_due: Literal["green", "red"] = Field(
         "green", description="Whether a run in which the rules select nothing is green."
     )
-    log_limit: str | int = Field(
+    log_limit: Size = Field(
         "256MB", description="How much of a suite's output is kept; the middle of more is left out."
     )
     developer: str = Field("", description="Who runs this, for the records; a key for personal files.")
@@ -162,17 +90,15 @@ class MachineTable(Table):
     spot: Literal["never", "prefer", "only"] = Field(
         "never", description="Whether the machine may be one that can be taken away."
     )
-    max_minutes: float | None = Field(None, gt=0, description="The longest lease.")
-    max_price_per_hour: float | None = Field(
-        None, ge=0, description="No machine that costs more, in dollars."
-    )
+    max_minutes: PositiveNumber | None = Field(None, description="The longest lease.")
+    max_price_per_hour: Amount | None = Field(None, description="No machine that costs more, in dollars.")
     python: Filled | None = Field(
         None, description="The interpreter of the tests; relative paths start at the configuration."
     )
-    cpus: float | None = Field(
-        None, gt=0, description="How many CPUs suites may share there; all of them if left out."
+    cpus: PositiveNumber | None = Field(
+        None, description="How many CPUs suites may share there; all of them if left out."
     )
-    memory_mb: int | None = Field(None, gt=0, description="How much memory suites may share there.")
+    memory_mb: Positive | None = Field(None, description="How much memory suites may share there.")
     options: dict[str, str] = Field({}, description="What else the provider wants to know.")
 
 
@@ -198,14 +124,14 @@ class WhenTable(Table):
     inputs: dict[str, str] = Field(
         {}, description="Inputs of workflow_dispatch and their values that select the suite."
     )
-    drafts: bool = Field(True, description="Whether it runs for draft pull requests.")
+    drafts: Truth = Field(True, description="Whether it runs for draft pull requests.")
 
 
 class NeedsTable(Table):
     """What a suite takes of a machine; with it, suites run side by side."""
 
-    cpus: float = Field(1.0, gt=0, description="CPUs.")
-    memory_mb: int | None = Field(None, gt=0, description="Memory.")
+    cpus: PositiveNumber = Field(1.0, description="CPUs.")
+    memory_mb: Positive | None = Field(None, description="Memory.")
     exclusive: Strings = Field((), description="Things that only one suite may hold: accelerator, port-8080.")
 
 
@@ -213,10 +139,10 @@ class SuiteTable(Table):
     """A named test configuration."""
 
     extends: Filled | None = Field(None, description="The suite whose keys this one starts from.")
-    abstract: bool = Field(False, description="Only there to be extended; never runs.")
+    abstract: Truth = Field(False, description="Only there to be extended; never runs.")
     title: str | None = Field(None, description="The name in reports; the suite's own if left out.")
-    tests: Paths = Field((), description="pytest paths, node ids, or dotted unittest names.")
-    tests_add: Paths = Field((), description="Tests to add to those of the suite that this one extends.")
+    tests: Tests = Field((), description="pytest paths, node ids, or dotted unittest names.")
+    tests_add: Tests = Field((), description="Tests to add to those of the suite that this one extends.")
     command: Filled | None = Field(None, description="A command that writes JUnit, instead of tests.")
     junit: Paths = Field((), description="Globs of the JUnit files that the command writes.")
     machine: Filled = Field("local", description="The machine, by its name in [machines].")
@@ -230,24 +156,18 @@ class SuiteTable(Table):
         "1", description="The phase of the rollout in which the suite moves to the python runner."
     )
     timeout: Duration = Field(3600.0, description="How long the tests may take.")
-    retries: int = Field(0, ge=0, le=10, description="How often a failing test is run again, alone.")
+    retries: Retries = Field(0, description="How often a failing test is run again, alone.")
     setup: Strings = Field((), description="Commands to run before the tests.")
     setup_timeout: Duration = Field(600.0, description="How long each setup command may take.")
     pytest_args: Strings = Field((), description="Arguments for pytest.")
-    workers: (
-        Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)] | None
-    ) = Field(
-        None,
-        pattern=r"^(auto|logical|[1-9][0-9]*)$",
-        description="Processes of pytest-xdist: auto or a number.",
-    )
-    env: dict[str, str] = Field({}, description="Environment variables.")
+    workers: Workers | None = Field(None, description="Processes of pytest-xdist: auto or a number.")
+    env: Environment = Field({}, description="Environment variables.")
     when: WhenTable = Field(WhenTable(), description="What selects the suite.")
     needs: NeedsTable | None = Field(None, description="What it takes of the machine; left out: all of it.")
-    shards: int = Field(1, ge=1, le=256, description="Parts to split the tests into.")
+    shards: Shards = Field(1, description="Parts to split the tests into.")
     exclusive: Filled | None = Field(None, description="At most one suite of a plan may claim this name.")
-    allow_empty: bool = Field(False, description="Whether no test at all is green.")
-    matrix: dict[str, tuple[str, ...]] = Field(
+    allow_empty: Truth = Field(False, description="Whether no test at all is green.")
+    matrix: Matrix = Field(
         {}, description="Axes: one variant for each combination; {axis} in other keys is its value."
     )
     exclude: tuple[dict[str, str], ...] = Field((), description="Combinations of the matrix to leave out.")
@@ -289,16 +209,16 @@ class AlertTable(Table):
     metric: Literal["success-rate", "fallback-rate", "error-rate", "time-ratio", "memory-ratio"] = Field(
         description="The figure."
     )
-    above: float | None = Field(None, description="Bad above this.")
-    below: float | None = Field(None, description="Bad below this.")
+    above: Number | None = Field(None, description="Bad above this.")
+    below: Number | None = Field(None, description="Bad below this.")
     action: Literal["report", "issue", "disable-flag"] = Field("report", description="What happens.")
 
 
 class KpiTable(Table):
     """How the python runner's figures are used."""
 
-    shadow_runs: int = Field(
-        20, ge=1, description="Clean runs after which a flag that was turned off comes back."
+    shadow_runs: Positive = Field(
+        20, description="Clean runs after which a flag that was turned off comes back."
     )
 
 
@@ -315,8 +235,6 @@ class RootTable(Table):
     )
     alerts: tuple[AlertTable, ...] = Field((), description="When the python runner is bad enough to act.")
     kpi: KpiTable = Field(KpiTable(), description="How the python runner's figures are used.")
-    budgets: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="Dollars a month by the name of a team."
-    )
+    budgets: dict[str, Amount] = Field({}, description="Dollars a month by the name of a team.")
     notify: dict[str, dict[str, str]] = Field({}, description="Where results are told, by name.")
     stores: dict[str, str] = Field({}, description='Where things are kept; "history" is the one for records.')
