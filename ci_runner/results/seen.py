@@ -6,8 +6,6 @@ EXACT = 1 << 17  # keys that are remembered one by one: about 10 MB
 BITS = 1 << 28  # and 32 MiB for all beyond that
 WIDTH = BITS.bit_length() - 1
 PROBES = (0, 1, 2, 3)
-    0x9E3779B97F4A7C15  # 2**64 / the golden ratio: every bit of a product with it depends on all bits below
-)
 
 
 class Seen:

@@ -19,7 +19,7 @@ CASES, MANY = 100_000, 1_000_000
 RATIO = 1.3  # CPU time of summarize, without its imports, over that of the bare pass: median of the pairs
 PEAK_MB = 80.0
 GROWTH_MB = 40.0  # the filter for names beyond the first 131,072 takes 32 MiB, however many there are
-TRACE = "def test_forward(model, reference):\n&gt;   assert run({n}) == {m}\nE   AssertionError: assert {n} == {m}\n\na.py:{n}"
+TRACE = "def test_forward(model):\n&gt;   assert run({n}) == {m}\nE   AssertionError: assert {n} == {m}\n\na.py:{n}"
 
 
 def generate(path: Path, cases: int, *, red: int, skipped: int) -> None:
