@@ -12,6 +12,7 @@ from ci_runner import __version__
 
 # name → (module, one line of help). A module defines `EXAMPLE`, `add_arguments(parser)` and `run(arguments) -> int`.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("ci_runner.cli.init", "write a commented configuration and a workflow for this repository"),
     "plan": (
         "ci_runner.cli.plan",
         "say which suites an event needs, and why; print the matrix that runs them",
