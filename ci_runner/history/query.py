@@ -27,6 +27,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }  # fmt: skip
 
 
+_KINDS: dict[type, str] = {
+    str: "text", int: "a number", float: "a number", bool: "true or false", dict: "an object", list: "a list",
+}  # fmt: skip
+
+
 class BadRecord(ValueError):  # noqa: N818 - it is a finding about an object, told and not raised to people
     """Why an object is no Record."""
 
@@ -72,9 +77,7 @@ def _checked(name: str, kind: str, value: Any) -> Any:
         return None
     allowed = _TYPES[re.split(r"[\[ |]", kind)[0]]
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise BadRecord(
-            f"{name} is not {'a number' if float in allowed or int in allowed else allowed[0].__name__}"
-        )
+        raise BadRecord(f"{name} is not {_KINDS[allowed[0]]}")
     if isinstance(value, (int, float)) and (not math.isfinite(value) or value < 0) and name != "exit_code":
         raise BadRecord(f"{name} is out of range")
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""CPU time of a plan for 1,000 suites and 10,000 changed files, read from GitHub's JSON. Run: python tests/bench/bench_plan.py."""
+"""CPU time of a plan for 1,000 suites and 10,000 changed files, as GitHub lists them: python tests/bench/bench_plan.py."""
 
 from __future__ import annotations
 

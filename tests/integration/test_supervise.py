@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ci_runner.execution.onboard import supervise
-from ci_runner.remote import local
 from ci_runner.remote.jobs import job_document
 from ci_runner.remote.local import LocalShell
 from tests.job_kit import ended, finish, is_alive, make_job, pid_in, python, until
@@ -40,13 +39,6 @@ os.wait()
 while not os.path.exists(sys.argv[1]):
     time.sleep(0.005)
 """
-
-
-@pytest.fixture(autouse=True)
-def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let coverage into the supervisor when it is being measured: it starts from site-packages."""
-    if "COVERAGE_PROCESS_CONFIG" in os.environ or "COVERAGE_PROCESS_START" in os.environ:
-        monkeypatch.setattr(local, "SUPERVISOR_FLAGS", ())
 
 
 @pytest.fixture

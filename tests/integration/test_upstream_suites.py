@@ -15,9 +15,9 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from bootstrap.index import address_of, index_in_use
+from bootstrap.web import Web
 
-from scripts.bootstrap.index import address_of, index_in_use
-from scripts.bootstrap.web import Web
 from tests.projects import Project, make_project
 
 SECONDS = 300.0

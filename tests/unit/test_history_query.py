@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -87,7 +88,12 @@ def test_limits(store: MemoryStore) -> None:
 def test_a_limit_reads_no_more_than_it_must(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
     get = store.get
-    monkeypatch.setattr(store, "get", lambda key: read.append(key) or get(key))
+
+    def noted(key: str) -> bytes:
+        read.append(key)
+        return get(key)
+
+    monkeypatch.setattr(store, "get", noted)
     list(load_records(store, suite="unit", limit=2))
     assert len(read) == 2
 
@@ -111,15 +117,15 @@ def test_the_old_form_is_read(store: MemoryStore) -> None:
         (b"[" * 100_000, "no JSON"),
         (b'{"run_id": NaN}', "no JSON"),
         ({"run_id": None}, "run_id is missing"),
-        ({"run_id": 7}, "run_id is not str"),
+        ({"run_id": 7}, "run_id is not text"),
         ({"timestamp": "yesterday"}, "timestamp is no RFC 3339 time"),
         ({"duration_seconds": "long"}, "duration_seconds is not a number"),
         ({"duration_seconds": -1}, "duration_seconds is out of range"),
         ({"cost_usd": 1e999}, "cost_usd is out of range"),
         ({"attempts": True}, "attempts is not a number"),
         ({"attempts": 1.5}, "attempts is not a number"),
-        ({"spot": 1}, "spot is not bool"),
-        ({"results": [1]}, "results is not Mapping"),
+        ({"spot": 1}, "spot is not true or false"),
+        ({"results": [1]}, "results is not an object"),
         ({"results": {"passed": "many"}}, "results.passed is not a number"),
         ({"results": {"passed": -1}}, "results.passed is not a number"),
         ({"metrics": {"x": None}}, "metrics.x is not a number"),
@@ -161,10 +167,8 @@ def test_no_json_crashes_the_reader(value: object) -> None:
         json.dumps({**SEED, "results": value}),
         json.dumps({**SEED, "metrics": value}),
     ):
-        try:
+        with suppress(BadRecord):  # nothing else may come out
             parse_record(data.encode())
-        except BadRecord as error:
-            assert str(error)
 
 
 def test_broken_objects_are_told_and_skipped(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,10 +205,10 @@ def test_the_records_of_a_run(store: MemoryStore) -> None:
     found = records_of_run(store, "20261123-161502-7f3c")
     assert [stored.record.selection for stored in found] == [
         "unit",
-        "distributed",
-        "unit",
         "tpu-1of2",
         "tpu-2of2",
+        "distributed",
+        "unit",
     ]
     assert records_of_run(store, found[0].key) == found[:1]
     assert records_of_run(store, "daily/../x") == []
@@ -214,7 +218,7 @@ def test_the_records_of_a_run(store: MemoryStore) -> None:
 
 
 def test_cases_come_back(store: MemoryStore) -> None:
-    record = records_of_run(store, "20261123-161502-7f3c")[2].record
+    record = records_of_run(store, "20261123-161502-7f3c")[-1].record
     cases = list(load_cases(store, record))
     assert len(cases) == 1006
     assert cases[0]["message"].startswith("AssertionError")
