@@ -40,16 +40,17 @@ def contradictions(table: SuiteTable) -> Iterator[tuple[str, str, tuple[str, ...
 
 
 def _useless_excludes(table: SuiteTable) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    for entry in table.exclude:
+    for number, entry in enumerate(table.exclude):
+        where = f"exclude.{number}"
         if not entry:
-            yield "exclude", "an entry without an axis leaves nothing out", ()
+            yield where, "an entry without an axis leaves nothing out", ()
         for axis, value in entry.items():
             values = table.matrix.get(axis)
             if values is None:
-                yield "exclude", f'there is no axis "{axis}"{near(axis, table.matrix)}', ("matrix",)
+                yield where, f'there is no axis "{axis}"{near(axis, table.matrix)}', ("matrix",)
             elif value not in values:
                 text = f'the axis "{axis}" has no value "{value}"{near(value, values)}'
-                yield "exclude", text, ("matrix",)
+                yield where, text, ("matrix",)
 
 
 def cross_checks(
@@ -107,7 +108,8 @@ def _unknown_suites(
     for where, name in named:
         # a suite that could not be built may have had a variant of this name
         if name not in known and not name.startswith(tuple(f"{suite}-" for suite in unsure)):
-            yield problem(where, f'there is no suite "{name}"{near(name, known)}', layers)
+            abstract = f'"{name}" is abstract and never runs' if name in tables else ""
+            yield problem(where, abstract or f'there is no suite "{name}"{near(name, known)}', layers)
 
 
 def _alerts(data: Mapping[str, Any], layers: Layers) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Layers:
         except ValueError as error:  # TOMLDecodeError, and what int() says about thousands of digits
             message = str(error)
             found = _PLACE.search(message)
-            line = (found["line"] or text.count("\n") + 1) if found else None
+            line = (found["line"] or text.rstrip().count("\n") + 1) if found else None
             place = f":{line}" + (f":{found['column']}" if found and found["column"] else "") if line else ""
             self.problems.append(f"{path}{place}: not valid TOML: {message}")
             return None

@@ -20,6 +20,11 @@ REASONS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
 }
+LIMITS = {
+    "greater_than": ("must be more than", "gt"),
+    "greater_than_equal": ("must be at least", "ge"),
+    "less_than_equal": ("must be at most", "le"),
+}
 PATH_LENGTH = 200
 
 
@@ -72,6 +77,8 @@ def _reason(item: Mapping[str, Any], model: type[BaseModel], keys: Sequence[str]
         return text + near(str(value), re.findall(r"'([^']*)'", expected))
     if kind == "value_error":
         return str(item["ctx"]["error"])
+    if kind in LIMITS:
+        return f"{LIMITS[kind][0]} {item['ctx'][LIMITS[kind][1]]:g}, not {shown(value)}"
     text = REASONS.get(kind) or item["msg"][:1].lower() + item["msg"][1:]
     if kind == "missing" or isinstance(value, (dict, list)):
         return text

@@ -25,7 +25,7 @@ from ci_runner.config.tables import (
     SuiteTable,
     WhenTable,
 )
-from ci_runner.config.values import Duration
+from ci_runner.config.values import Day, Duration, Size
 
 TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[project]", ProjectTable),
@@ -38,6 +38,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[[alerts]]", AlertTable),
     ("[kpi]", KpiTable),
 )
+KINDS = (("duration", Duration), ("size", Size), ("day", Day))
 LISTS = ("path_groups", "budgets", "notify", "stores")
 INTRODUCTION = f"""\
 # Configuration
@@ -50,13 +51,14 @@ INTRODUCTION = f"""\
 2. `~/.config/ci-runner/config.toml`: yours, for all projects (`XDG_CONFIG_HOME` moves it)
 3. `{LOCAL_FILE}` beside the team's file: yours, for this project; keep it out of git
 4. environment variables: `{PREFIX}RETRY_LIMIT` is `project.retry-limit`, `{PREFIX}SUITES__UNIT__TIMEOUT` is
-   `suites.unit.timeout`; lists are separated by commas
+   `suites.unit.timeout`; lists are separated by commas (cron expressions, which have commas, by a comma and a space)
 5. arguments of the command
 
 Tables are merged key by key; lists are replaced. `ci-runner config show` prints every value with the place it comes from.
 All problems are reported at once. Editors complete the file with `docs/reference/ci-runner.schema.json`.
 
-A duration is a number of seconds or text such as `"90s"`, `"10m"`, `"1h30m"`.
+A duration is a number of seconds or text such as `"90s"`, `"10m"`, `"1h30m"`; a size is a number of bytes or text such as
+`"256MB"`, `"1GiB"`; a day is `2027-01-31`, with or without quotes.
 
 A suite that `extends` another starts from all its keys but `abstract`; `tests-add` adds to its tests, and `env` and `when`
 are merged key by key. With a `matrix`, a suite becomes one for each combination of the axes, named
@@ -86,9 +88,8 @@ def reference_text() -> str:
 def rows(table: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
     """Key, kind of value, default and meaning of each key of a table."""
     for name, field in table.model_fields.items():
-        kind = "duration" if _is_duration(field) else _kind(field)
-        text = (field.description or "").replace("|", "\\|")
-        yield field.alias or name, kind.replace("|", "\\|"), _default(field), text
+        kind = next((word for word, kept in KINDS if _is(field, kept)), None) or _kind(field)
+        yield field.alias or name, kind, _default(field), field.description or ""
 
 
 def key_lines() -> Iterator[str]:
@@ -103,8 +104,8 @@ def key_lines() -> Iterator[str]:
         yield f"[{field.alias}]  {field.description}"
 
 
-def _is_duration(field: FieldInfo) -> bool:
-    return any(item in field.metadata for item in typing.get_args(Duration)[1:])
+def _is(field: FieldInfo, annotation: Any) -> bool:
+    return any(item in field.metadata for item in typing.get_args(annotation)[1:])
 
 
 def _kind(field: FieldInfo) -> str:

@@ -15,6 +15,11 @@ def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12."""
     schema = RootTable.model_json_schema(by_alias=True, mode="validation")
     _tidy(schema)
+    for item in schema[
+        "properties"
+    ].values():  # pydantic leaves a description out where the table has the same
+        if "description" not in item and "$ref" in item:
+            item["description"] = schema["$defs"][item["$ref"].rpartition("/")[2]]["description"]
     for kind in NAMED:
         schema["properties"][kind]["propertyNames"] = {"pattern": f"^{NAME}$"}
     return {

@@ -230,7 +230,18 @@ Number = Annotated[float, BeforeValidator(number)]
 Amount = Annotated[float, Field(ge=0), BeforeValidator(number)]
 PositiveNumber = Annotated[float, Field(gt=0), BeforeValidator(number)]
 Truth = Annotated[bool, BeforeValidator(truth)]
-Size = Annotated[str | int, BeforeValidator(check_size)]
+Size = Annotated[
+    str | int,
+    BeforeValidator(check_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*([KkMmGg][Ii]?[Bb]|[Bb])?\s*$"},
+            ]
+        }
+    ),
+]
 Filled = Annotated[str, AfterValidator(check_filled)]
 Inside = Annotated[str, AfterValidator(check_relative)]
 Duration = Annotated[

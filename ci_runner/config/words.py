@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import date, time
 
 SHOWN = 80
 
 
 def shown(value: object) -> str:
-    """A value as it is quoted in a problem; long ones are cut."""
-    text = repr(value)
+    """A value as TOML would have it in a problem; long ones are cut."""
+    if isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, (date, time)):
+        text = value.isoformat()
+    else:
+        text = repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
