@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ci_runner.config.lines import key_lines, line_of
+from ci_runner.config.lines import key_lines
 from ci_runner.config.settings import Origin
 
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)\Z")
@@ -39,7 +39,7 @@ class Layers:
             self.forget(key)
         lines = key_lines(text)
         for key, _value in leaves(data):
-            self.origins[key] = Origin(kind="file", name=str(path), line=line_of(key, lines))
+            self.origins[key] = Origin(kind="file", name=str(path), line=lines.get(key))
         for key, line in lines.items():
             self.places.setdefault(key, Origin(kind="file", name=str(path), line=line))
 

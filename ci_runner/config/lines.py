@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from bisect import bisect_left
-from collections.abc import Mapping
 from contextlib import suppress
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
@@ -23,15 +22,6 @@ def key_lines(text: str) -> dict[str, int]:
     with suppress(_LostError, RecursionError):  # only what the parser has accepted has to be complete here
         scan.document()
     return {**scan.around, **scan.found}
-
-
-def line_of(key: str, lines: Mapping[str, int]) -> int | None:
-    """The line of a key, or of what stands around it."""
-    while key:
-        if key in lines:
-            return lines[key]
-        key = key.rpartition(".")[0]
-    return None
 
 
 class _LostError(Exception):

@@ -156,7 +156,7 @@ def _suites(raw: Any, layers: Layers) -> tuple[dict[str, Suite], dict[str, dict[
     for name, merged in resolved.items():
         table, spoilt, found_here = _suite_table(name, merged, raw[name], layers)
         problems += found_here
-        if name in orphans or table is None:
+        if name in orphans:
             continue
         said = [(key, text) for key, text, about in contradictions(table) if not spoilt.intersection(about)]
         problems += [problem(("suites", name, key), text, layers) for key, text in said]
@@ -167,18 +167,15 @@ def _suites(raw: Any, layers: Layers) -> tuple[dict[str, Suite], dict[str, dict[
 
 def _suite_table(
     name: str, merged: Mapping[str, Any], own: Mapping[str, Any], layers: Layers
-) -> tuple[SuiteTable | None, set[str], list[str]]:
+) -> tuple[SuiteTable, set[str], list[str]]:
     """The suite without the keys that are wrong, these keys, and what is wrong with them."""
     try:
         return SuiteTable.model_validate(merged), set(), []
     except ValidationError as error:
         spoilt = {str(item["loc"][0]) for item in error.errors(include_url=False) if item["loc"]}
         problems = list(explained(error, SuiteTable, ("suites", name), layers, own=own))
-    try:
-        kept = {key: value for key, value in merged.items() if key not in spoilt}
-        return SuiteTable.model_validate(kept), spoilt, problems
-    except ValidationError:
-        return None, spoilt, problems
+    kept = {key: value for key, value in merged.items() if key not in spoilt}
+    return SuiteTable.model_validate(kept), spoilt, problems
 
 
 def _add_variants(name: str, table: SuiteTable, suites: dict[str, Suite], layers: Layers) -> list[str]:

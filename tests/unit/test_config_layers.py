@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -250,7 +251,7 @@ def written(value: object, spread: bool) -> str:
 
 @given(tables=st.dictionaries(KEYS, TABLES, max_size=3), choices=st.randoms(use_true_random=False))
 def test_the_lines_of_generated_files_are_right(
-    tables: dict[str, dict[str, object]], choices: object
+    tables: dict[str, dict[str, object]], choices: Random
 ) -> None:
     rnd = choices.random
     text, expected = "", {}
@@ -283,6 +284,16 @@ def test_the_lines_of_generated_files_are_right(
 def test_no_text_makes_the_search_for_lines_fail(text: str) -> None:
     lines = key_lines(text)
     assert all(1 <= line <= text.count("\n") + 1 for line in lines.values())
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["b", "b =", "b = ,", "b = [1 2]", "b = {c = 1 d = 2}", "b = 'c", '"\\q" = 1', "[b", "[[b]", "= 1", "[]"],
+)
+def test_what_stands_before_a_fault_has_its_line(broken: str) -> None:
+    with pytest.raises(tomllib.TOMLDecodeError):
+        tomllib.loads(broken)
+    assert key_lines(f"a = 1\n{broken}\n")["a"] == 1
 
 
 def test_nesting_without_end_ends_the_search_for_lines() -> None:

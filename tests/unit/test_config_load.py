@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import tomllib
@@ -55,7 +55,7 @@ def as_json(path: Path) -> Any:
     """A TOML file as an editor's validator sees it: days are text."""
 
     def text(value: object) -> str:
-        assert isinstance(value, (datetime.date, datetime.time))
+        assert isinstance(value, (dt.date, dt.time))
         return value.isoformat()
 
     return json.loads(json.dumps(tomllib.loads(path.read_text(encoding="utf-8")), default=text))
@@ -103,7 +103,7 @@ def test_the_error_says_how_many_problems_there_are_in_which_files(tmp_path: Pat
     lines = caught.value.lines()
     assert lines[0] == f"ci-runner: error: 2 problems in the configuration ({tmp_path / 'ci-runner.toml'})"
     assert lines[-1].startswith("fix: ")
-    with pytest.raises(ConfigurationError, match="^1 problem in"):
+    with pytest.raises(ConfigurationError, match=r"^1 problem in"):
         load(tmp_path, "a = 1\n")
 
 
@@ -347,7 +347,7 @@ def toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return '"' + "".join(f"\\U{ord(char):08x}" for char in value) + '"'
-    if isinstance(value, (datetime.date, datetime.time)):
+    if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, dict):
         return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
