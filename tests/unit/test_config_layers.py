@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_runner.config.layers import Layers, leaves
@@ -249,6 +249,7 @@ def written(value: object, spread: bool) -> str:
     return str(value)
 
 
+@settings(deadline=None)
 @given(tables=st.dictionaries(KEYS, TABLES, max_size=3), choices=st.randoms(use_true_random=False))
 def test_the_lines_of_generated_files_are_right(
     tables: dict[str, dict[str, object]], choices: Random
@@ -272,6 +273,7 @@ def test_the_lines_of_generated_files_are_right(
     assert {key for key, _value in leaves(data)} <= set(lines)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -384,6 +384,7 @@ VARIABLES = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(tree=TREES, environ=VARIABLES)
 def test_any_tables_load_or_are_told_about(
     tree: dict[str, Any], environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
@@ -392,6 +393,7 @@ def test_any_tables_load_or_are_told_about(
     loads_or_tells(tmp_path_factory.getbasetemp(), text, environ)
 
 
+@settings(deadline=None)
 @given(
     text=st.lists(
         st.sampled_from(
