@@ -105,7 +105,7 @@ def text_of(summary: Summary) -> list[str]:
     """The summary for people: what went wrong first, then the verdict and the numbers."""
     from ci_runner.github.commands import one_line
     from ci_runner.model import Outcome
-    from ci_runner.report.words import counts_text, duration, plural
+    from ci_runner.report.words import counts_text, duration, number
 
     lines = []
     for part in summary.parts:
@@ -115,11 +115,7 @@ def text_of(summary: Summary) -> list[str]:
             message = f"  {one_line(case.message, 160)}" if case.message else ""
             lines.append(f"{word.upper()} {one_line(part.name, 80)} · {one_line(case.id, 200)}{message}")
         if len(bad) > SHOWN:
-            lines.append(
-                f"… and {plural(len(bad) - SHOWN, 'more')} of {one_line(part.name, 80)}".replace(
-                    "mores", "more"
-                )
-            )
+            lines.append(f"… and {number(len(bad) - SHOWN)} more of {one_line(part.name, 80)}")
     for problem in summary.problems[: 2 * SHOWN]:
         place = f" ({one_line(problem.file, 120)})" if problem.file else ""
         lines.append(f"{'problem' if problem.fatal else 'note'}: {one_line(problem.text, 400)}{place}")

@@ -10,6 +10,7 @@ import pytest
 
 from ci_runner import codec, errors
 from ci_runner.cli.main import main
+from ci_runner.github.commands import one_line
 from ci_runner.model import (
     Attempt,
     AttemptState,
@@ -93,7 +94,7 @@ def test_the_text_names_the_red_ones_and_how_many_more(
     main(["results", "summarize", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("FAILED ") for line in lines) == 20
-    assert lines[20] == f"… and 3 more of {tmp_path}/many.xml"[: len(lines[20])]
+    assert lines[20] == f"… and 3 more of {one_line(f'{tmp_path}/many.xml', 80)}"
 
 
 def test_a_folder_is_all_its_files_and_one_without_is_a_problem(
