@@ -83,6 +83,7 @@ def run(arguments: Namespace) -> int:
 
 def _execute(arguments: Namespace, settings: Settings, plan: Plan) -> RunResult:
     from pathlib import Path
+    from threading import Thread
 
     from ci_runner.cli import running
     from ci_runner.execution.run import execute
@@ -98,4 +99,6 @@ def _execute(arguments: Namespace, settings: Settings, plan: Plan) -> RunResult:
         clean=arguments.clean,
         live=arguments.live,
     )
+    # what publishing needs is loaded while the suites run; if that fails, publishing says why
+    Thread(target=running.load_publishers, name="load-publishers", daemon=True).start()
     return running.publish(session, execute(session, plan))

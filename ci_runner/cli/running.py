@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import importlib
 import json
 import os
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -171,6 +173,15 @@ def developer_of(environ: Mapping[str, str]) -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return str(os.getuid())
+
+
+def load_publishers() -> None:
+    """Import what `publish` will need and compile its templates; a fault shows again, and is told, when it is used."""
+    with suppress(ImportError, OSError):
+        importlib.import_module("ci_runner.results.writer")
+        importlib.import_module("ci_runner.history.record")
+        importlib.import_module("ci_runner.history.store")
+        importlib.import_module("ci_runner.report.page").page_template()
 
 
 def publish(session: Session, result: RunResult) -> RunResult:

@@ -17,7 +17,7 @@ from ci_runner.report.excerpt import clip
 from ci_runner.report.markdown import TEMPLATES
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
+    from jinja2 import Environment, Template
     from markupsafe import Markup
 
 OPEN_FAILURES = 200
@@ -47,7 +47,7 @@ KEY = {
 
 def render_page(result: RunResult, *, logs: Mapping[str, str] | None = None) -> str:
     """The page; `logs` holds the ends of logs by attempt id, shown for attempts that did not end well."""
-    template = _environment().get_template("page.html.j2")
+    template = page_template()
     cases = _ordered(result)
     return template.render(
         run=result,
@@ -63,6 +63,12 @@ def render_page(result: RunResult, *, logs: Mapping[str, str] | None = None) -> 
         parts=_parts(result),
         **_cases(result, cases),
     )
+
+
+@cache
+def page_template() -> Template:
+    """The template of the page, compiled. Raises jinja2.TemplateError."""
+    return _environment().get_template("page.html.j2")
 
 
 @cache
