@@ -7,7 +7,10 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,19 @@ SKIPPED = frozenset(
 )
 ENTRIES = 20_000  # of a tree; a file of tests that is beyond them is not found by itself
 DEPTH = 6
+PATHS = 50  # that a glob of testpaths may come to; with more, the folder that holds them all is taken
 READ_LIMIT = 1 << 20
-_TEST_FILE = re.compile(r"(test_.*|.*_test)\.py\Z")
-_ENABLED = re.compile(r"^\s*enable_testing\s*\(", re.IGNORECASE | re.MULTILINE)
+PYTEST_FILES = ("test_*.py", "*_test.py")
+UNITTEST_FILES = "test*.py"  # what `python -m unittest` takes and pytest does not
+INSTALLS = (  # the lock file of a package manager, and the command that obeys it
+    ("package-lock.json", "npm ci"),
+    ("npm-shrinkwrap.json", "npm ci"),
+    ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+    ("yarn.lock", "yarn install --frozen-lockfile"),
+)
+_MAGIC = re.compile(r"[*?\[]")
+_ENABLED = re.compile(r"^\s*(enable_testing\s*\(|include\s*\(\s*CTest\s*\))", re.IGNORECASE | re.MULTILINE)
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")  # safe in a command
 
 
 def detected_suites(root: Path) -> list[Suite]:
@@ -30,70 +43,129 @@ def detected_suites(root: Path) -> list[Suite]:
     return [suite for suite in found if suite is not None]
 
 
+def missing_pieces(root: Path, suites: Sequence[Suite]) -> list[str]:
+    """What the repository still lacks before the suites that were found can work, in sentences."""
+    if any(suite.name == "rust" for suite in suites) and _nextest(root) is None:
+        return [
+            'rust: cargo nextest writes no JUnit before .config/nextest.toml has [profile.ci.junit] path = "junit.xml"'
+        ]
+    return []
+
+
 def _python(root: Path) -> Suite | None:
-    paths = [path for path in _configured_paths(root) if (root / path).exists()]
-    if not paths:
-        paths = [name for name in TEST_FOLDERS if next(_test_files(root / name), None) is not None]
-    if not paths and next(_test_files(root), None) is not None:
-        paths = ["."]
-    if not paths:
-        return None
-    return Suite(name="unit", title="unit", tests=tuple(paths))
+    settings = _pytest_settings(root)
+    patterns = _words(settings.get("python_files")) or list(PYTEST_FILES)
+    paths = _configured_paths(root, _words(settings.get("testpaths"))) or _folders_with(root, patterns)
+    if paths:
+        return Suite(name="unit", title="unit", tests=tuple(paths))
+    paths = _folders_with(root, [UNITTEST_FILES], holding="unittest")
+    if paths:
+        arguments = ("-o", f"python_files={UNITTEST_FILES}")
+        return Suite(name="unit", title="unit", tests=tuple(paths), pytest_args=arguments)
+    return None
 
 
-def _configured_paths(root: Path) -> list[str]:
-    """What pytest's own configuration names as testpaths; only plain paths inside the project count."""
-    value: Any = _nested(_toml(root / "pyproject.toml"), "tool", "pytest", "ini_options", "testpaths")
-    if value is None:
-        value = _nested(_toml(root / "pyproject.toml"), "tool", "pytest", "testpaths")
-    for name, section in (("pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
-        if value is None:
-            value = _ini(root / name, section, "testpaths")
-    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return [
-        word
-        for word in words
-        if isinstance(word, str) and word and not word.startswith(("/", "-")) and ".." not in word.split("/")
-    ]
+def _pytest_settings(root: Path) -> Mapping[str, Any]:
+    """The settings that pytest itself would use: those of the first file that speaks of pytest, in pytest's order."""
+    for name in ("pytest.toml", ".pytest.toml"):
+        if _is_file(root / name):
+            return _table(_toml(root / name), "pytest") or {}
+    for name in ("pytest.ini", ".pytest.ini"):
+        if _is_file(root / name):
+            return _ini(root / name, "pytest") or {}
+    tool = _table(_toml(root / "pyproject.toml"), "tool", "pytest")
+    if tool:
+        return _table(tool, "ini_options") or tool
+    for name, section in (("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
+        if (found := _ini(root / name, section)) is not None:
+            return found
+    return {}
 
 
-def _test_files(folder: Path) -> Iterator[Path]:
-    """Files of tests in a folder, without walking through what is not the project's own."""
-    left, waiting = ENTRIES, [(folder, 0)]
-    while waiting and left > 0:
-        at, depth = waiting.pop()
+def _configured_paths(root: Path, words: Sequence[str]) -> list[str]:
+    """The testpaths that are there, with globs resolved; only plain paths inside the project count."""
+    found: dict[str, None] = {}
+    for word in words:
+        if word.startswith(("/", "-")) or ".." in word.split("/") or not word.isprintable():
+            continue
+        for path in _resolved(root, word.removeprefix("./").rstrip("/") or "."):
+            if os.path.exists(root / path):  # noqa: PTH110 - a name that is too long raises in Path.exists
+                found[path] = None
+    return list(found)
+
+
+def _resolved(root: Path, word: str) -> list[str]:
+    """The paths that a glob stands for; for a deep one, or one with many, the folder above its first wildcard."""
+    parts = word.split("/")
+    first = next((number for number, part in enumerate(parts) if _MAGIC.search(part)), None)
+    if first is None:
+        return [word]
+    if "**" not in word:
         try:
-            entries = sorted(os.scandir(at), key=lambda entry: entry.name)
+            matches = list(islice(root.glob(word), PATHS + 1))
+        except OSError:  # a name that is too long
+            return []
+        if len(matches) <= PATHS:
+            return sorted(
+                path for match in matches if (path := match.relative_to(root).as_posix()).isprintable()
+            )
+    return ["/".join(parts[:first]) or "."]
+
+
+def _folders_with(root: Path, patterns: Sequence[str], *, holding: str = "") -> list[str]:
+    """The usual folders of tests that hold such files, else the whole project if it does."""
+    usual = [name for name in TEST_FOLDERS if _has_file(root / name, patterns, holding)]
+    return usual or (["."] if _has_file(root, patterns, holding) else [])
+
+
+def _has_file(folder: Path, patterns: Sequence[str], holding: str) -> bool:
+    return any(not holding or holding in _text(path) for path in _python_files(folder, patterns))
+
+
+def _python_files(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    """Python files of these names, near ones first, without walking through what is not the project's own."""
+    left, waiting = ENTRIES, deque([(folder, 0)])
+    while waiting and left > 0:
+        at, depth = waiting.popleft()
+        try:
+            with os.scandir(at) as scan:
+                entries = [(entry, entry.is_dir(follow_symlinks=False)) for entry in islice(scan, left)]
         except OSError:
             continue
-        for entry in entries:
-            left -= 1
-            if entry.is_dir(follow_symlinks=False):
-                if depth < DEPTH and entry.name not in SKIPPED and not entry.name.startswith("."):
+        left -= len(entries)
+        for entry, is_folder in sorted(entries, key=lambda item: item[0].name):
+            name = entry.name
+            if is_folder:
+                if depth < DEPTH and name not in SKIPPED and not name.startswith("."):
                     waiting.append((Path(entry.path), depth + 1))
-            elif _TEST_FILE.match(entry.name):
+            elif name.endswith(".py") and any(fnmatchcase(name, pattern) for pattern in patterns):
                 yield Path(entry.path)
 
 
 def _go(root: Path) -> Suite | None:
-    if not (root / "go.mod").is_file():
+    if not _is_file(root / "go.mod"):
         return None
     return Suite(name="go", title="go", command="gotestsum --junitfile junit.xml ./...", junit=("junit.xml",))
 
 
 def _rust(root: Path) -> Suite | None:
-    """nextest writes JUnit where a profile of .config/nextest.toml says so; without one the path is its usual one."""
-    if not (root / "Cargo.toml").is_file():
+    if not _is_file(root / "Cargo.toml"):
         return None
-    profile, path = "ci", "junit.xml"
-    profiles = _nested(_toml(root / ".config" / "nextest.toml"), "profile")
-    for name, item in profiles.items() if isinstance(profiles, dict) else ():
-        value = _nested(item, "junit", "path")
-        if isinstance(value, str):
-            profile, path = str(name), value
-            break
+    profile, path = _nextest(root) or ("ci", "target/nextest/ci/junit.xml")
     command = f"cargo nextest run --profile {profile}"
-    return Suite(name="rust", title="rust", command=command, junit=(f"target/nextest/{profile}/{path}",))
+    return Suite(name="rust", title="rust", command=command, junit=(path,))
+
+
+def _nextest(root: Path) -> tuple[str, str] | None:
+    """The profile of nextest that writes JUnit, `ci` before others, and where the file goes; None without one."""
+    config = _toml(root / ".config" / "nextest.toml")
+    store = (_table(config, "store") or {}).get("dir", "target/nextest")
+    profiles = _table(config, "profile") or {}
+    for name in sorted(profiles, key=lambda name: name != "ci"):
+        parts = [store, name, (_table(profiles, name, "junit") or {}).get("path")]
+        if all(isinstance(part, str) and _PLAIN.fullmatch(part) for part in parts) and "/" not in name:
+            return name, "/".join(parts)
+    return None
 
 
 def _javascript(root: Path) -> Suite | None:
@@ -101,32 +173,38 @@ def _javascript(root: Path) -> Suite | None:
         package = json.loads(_text(root / "package.json"))
     except (ValueError, RecursionError):
         return None
-    tables = (_nested(package, "dependencies"), _nested(package, "devDependencies"))
-    needs = {name for table in tables if isinstance(table, dict) for name in table}
+    needs = {
+        name for key in ("dependencies", "devDependencies") for name in _table(package, key) or () if name
+    }
     if "vitest" in needs:
         command = "npx vitest run --reporter=default --reporter=junit --outputFile.junit=junit.xml"
-        return Suite(name="js", title="js", command=command, junit=("junit.xml",))
-    if "jest" in needs and "jest-junit" in needs:
-        command = "npx jest --reporters=default --reporters=jest-junit"
-        return Suite(name="js", title="js", command=command, junit=("junit.xml",))
-    return None
+    elif {"jest", "jest-junit"} <= needs:
+        command = "JEST_JUNIT_OUTPUT_FILE=junit.xml npx jest --reporters=default --reporters=jest-junit"
+    else:
+        return None
+    install = next((command for lock, command in INSTALLS if _is_file(root / lock)), "npm install")
+    return Suite(name="js", title="js", command=command, junit=("junit.xml",), setup=(install,))
 
 
 def _cmake(root: Path) -> Suite | None:
     if not _ENABLED.search(_text(root / "CMakeLists.txt")):
         return None
-    command = (
+    command = (  # ctest would take a relative path from the build folder
         'cmake -S . -B build && cmake --build build && ctest --test-dir build --output-junit "$PWD/junit.xml"'
     )
     return Suite(name="cmake", title="cmake", command=command, junit=("junit.xml",))
 
 
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises where the folder may not be looked into
+
+
 def _text(path: Path) -> str:
-    if not path.is_file():
+    if not _is_file(path):
         return ""  # not there, or a pipe that would never end
     try:
         with path.open("rb") as file:
-            return file.read(READ_LIMIT).decode("utf-8", "replace")
+            return file.read(READ_LIMIT).decode("utf-8-sig", "replace")
     except OSError:
         return ""
 
@@ -138,16 +216,22 @@ def _toml(path: Path) -> dict[str, Any]:
         return {}  # its own tools say what is wrong with it
 
 
-def _ini(path: Path, section: str, key: str) -> str | None:
+def _ini(path: Path, section: str) -> Mapping[str, str] | None:
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(_text(path))
     except configparser.Error:
         return None  # its own tools say what is wrong with it
-    return parser.get(section, key, fallback=None)
+    return dict(parser.items(section)) if parser.has_section(section) else None
 
 
-def _nested(value: Any, *keys: str) -> Any:
+def _table(value: Any, *keys: str) -> dict[str, Any] | None:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
-    return value if not keys or isinstance(value, (dict, list, str)) else None
+    return value if isinstance(value, dict) else None
+
+
+def _words(value: Any) -> list[str]:
+    """The words of a setting that may be a list or one text."""
+    words = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    return [word for word in words if isinstance(word, str) and word]
