@@ -70,7 +70,8 @@ def archive_of(upstream: Upstream) -> Path:
 def unpacked(upstream: Upstream, folder: Path) -> Project:
     """A repository that holds the sources, with a suite over their tests."""
     with tarfile.open(archive_of(upstream)) as file:
-        file.extractall(folder / "sources", filter="data")
+        file.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and newer
+        file.extractall(folder / "sources")
     (sources,) = (folder / "sources").iterdir()
     tests = ", ".join(json.dumps(test) for test in upstream.tests)
     configuration = f'[suites.upstream]\ntests = [{tests}]\n[suites.upstream.env]\nPYTHONPATH = "src"\n'
