@@ -630,6 +630,7 @@ class Supervisor:
 
     def ask_for_stacks(self, now: float) -> None:
         """Ask for the stacks of all threads: the processes that the sidecar named, or else the command's group."""
+        before = self.sizes()  # the answer may be there before we look again
         if self.job.get("sidecar"):
             alive = {item.pid: item for item in self.mine()}
             for pid, number in stack_sessions(self.job["sidecar"]):
@@ -641,7 +642,7 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 os.killpg(self.command, signal.SIGQUIT)  # Go and Java answer with every stack
                 self.asked.append(self.command)
-        self.grown = (now, *self.sizes())
+        self.grown = (now, *before)
         self.phase, self.until = "stacks", now + (self.job["stacks_grace_seconds"] if self.asked else 0.0)
         self.tick_at = now + TICK_SECONDS / 5
 
