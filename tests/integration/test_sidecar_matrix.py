@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from bootstrap.index import index_in_use
 
 from tests.sidecar_kit import RERUNS, SECONDS, XDIST, run, write
 
@@ -149,8 +150,20 @@ def test_every_pytest_says_the_same(
         made = uv("venv", "--no-project", "--python", base, str(folder / "venv"))
         assert made.returncode == 0, made.stderr
         python = str(folder / "venv" / "bin" / "python")
+        index = index_in_use(os.environ).url  # pip's settings count too, as when this checkout was set up
+        listed = str(REQUIREMENTS / requirements)
         made = uv(
-            "pip", "install", "--require-hashes", "--python", python, "-r", str(REQUIREMENTS / requirements)
+            *(
+                "pip",
+                "install",
+                "--require-hashes",
+                "--default-index",
+                index,
+                "--python",
+                python,
+                "-r",
+                listed,
+            )
         )
         if "Failed to fetch" in made.stderr or "error sending request" in made.stderr:
             pytest.skip("the package index cannot be reached")
