@@ -151,6 +151,7 @@ def test_the_signal_is_answered_with_stacks(tmp_path: Path, closed: bool) -> Non
                 os.closerange(3, 4096)
 
         def waits_for_the_file():
+            pathlib.Path("waiting").touch()
             while not pathlib.Path("go").exists():
                 threading.Event().wait(0.01)
 
@@ -161,7 +162,11 @@ def test_the_signal_is_answered_with_stacks(tmp_path: Path, closed: bool) -> Non
         """,
     )
     process = start(tmp_path, "--capture=no")
-    log = await_log(tmp_path, process, lambda log: log.running == ("test_it.py::test_hangs",))
+    log = await_log(
+        tmp_path,
+        process,
+        lambda log: log.running == ("test_it.py::test_hangs",) and (tmp_path / "waiting").exists(),
+    )
     os.kill(int(log.sessions[0]["pid"]), int(log.sessions[0]["stack_signal"]))
     stacks = tmp_path / "stacks.txt"
     await_log(tmp_path, process, lambda _log: "in test_hangs" in stacks.read_text())
