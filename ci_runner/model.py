@@ -286,8 +286,12 @@ class Lease:
     created_at: float  # seconds since the epoch, UTC
     expires_at: float
     state: LeaseState = LeaseState.REQUESTED
-    address: str | None = None
+    address: str | None = None  # of the first worker
     host_key: str | None = None
+    addresses: tuple[str, ...] = ()  # of all workers, if there are several
+    host_keys: tuple[str, ...] = ()
+    user: str | None = None  # who logs in there
+    image: str | None = None  # what the machine was made of
     zone: str | None = None
     spot: bool = False
     price_per_hour: float = 0.0

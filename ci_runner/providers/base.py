@@ -21,6 +21,11 @@ class Offer:
     spot: bool = False
     price_per_hour: float = 0.0
 
+    def __str__(self) -> str:
+        """`us-central1-b v6e-1 spot`."""
+        what = (self.zone, self.machine.type or self.machine.name, "spot" if self.spot else None)
+        return " ".join(part for part in what if part)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -46,8 +51,9 @@ class Provider(Protocol):
     def acquire(self, lease: Lease, offer: Offer, source: Source, *, seconds: float) -> Lease:
         """Make the machine exist and ready under the lease's id, with the source staged.
 
-        Calling it again with the same lease adopts what is there. On any failure nothing is left behind that
-        `release` with the same lease would not remove.
+        Calling it again with the same lease adopts what is there and bears its id. On any failure nothing is left
+        behind that `release` with the same lease would not remove. Raises ProviderError if the machine cannot be
+        had, MachineError if it was had and cannot be used.
         """
         ...
 
@@ -61,6 +67,25 @@ class Provider(Protocol):
 
     def release(self, lease: Lease) -> None:
         """Give the machine back with everything that was made for it. If it does not exist, return silently."""
+        ...
+
+    def start(self, lease: Lease) -> None:
+        """Start a machine that was stopped; one that runs is left alone. Raises UsageError where that cannot be."""
+        ...
+
+    def stop(self, lease: Lease) -> None:
+        """Stop a machine without giving it back; a stopped one is left alone. Raises UsageError where that cannot be."""
+        ...
+
+    def restart(self, lease: Lease) -> None:
+        """Restart a machine. Raises UsageError where that cannot be."""
+        ...
+
+    def mark(self, lease: Lease, at: float) -> None:
+        """Write on the machine that the reaper saw it expired at this time (`identity.marked_at` reads it back).
+
+        Absent is success. A machine that is not marked is never reaped, except by `reap --all`.
+        """
         ...
 
     def leases(self, owner: str | None = None) -> list[Lease]:

@@ -85,6 +85,31 @@ class FakeProvider:
         if self._leases.pop(lease.id, None) is not None:
             self.released.append(lease.id)
 
+    def start(self, lease: Lease) -> None:
+        """Make a stopped entry ready."""
+        self._change(lease, LeaseState.READY)
+
+    def stop(self, lease: Lease) -> None:
+        """Let the entry wait without a machine."""
+        self._change(lease, LeaseState.STOPPED)
+
+    def restart(self, lease: Lease) -> None:
+        """Stop and start."""
+        self.stop(lease)
+        self.start(lease)
+
+    def mark(self, lease: Lease, at: float) -> None:
+        """Write the reaper's visit on the entry."""
+        found = self._leases.get(lease.id)
+        if found is not None:
+            labels = {**found.labels, "reap": str(int(at))}
+            self._leases[lease.id] = dataclasses.replace(found, labels=labels)
+
+    def _change(self, lease: Lease, state: LeaseState) -> None:
+        if lease.id not in self._leases:
+            raise MachineError(f"lease {lease.id} has no machine")
+        self._leases[lease.id] = dataclasses.replace(self._leases[lease.id], state=state)
+
     def preempt(self, lease: Lease) -> None:
         """Take the machine away, as a cloud does."""
         self._leases[lease.id] = dataclasses.replace(self._leases[lease.id], state=LeaseState.PREEMPTED)

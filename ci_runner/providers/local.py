@@ -190,6 +190,26 @@ class LocalProvider:
                 fix=f"sudo kill -9 {pids}",
             )
 
+    def start(self, lease: Lease) -> None:
+        """This machine runs already."""
+        raise _no_switch(lease, "started")
+
+    def stop(self, lease: Lease) -> None:
+        """Nobody else's machine is stopped."""
+        raise _no_switch(lease, "stopped")
+
+    def restart(self, lease: Lease) -> None:
+        """Nobody else's machine is restarted."""
+        raise _no_switch(lease, "restarted")
+
+    def mark(self, lease: Lease, at: float) -> None:
+        """Write the reaper's visit into the record."""
+        path = self._folder(lease) / RECORD
+        record = LeaseRecord.read(path)
+        if record is not None:
+            labels = {**record.lease.labels, "reap": str(int(at))}
+            dataclasses.replace(record, lease=dataclasses.replace(record.lease, labels=labels)).write(path)
+
     def leases(self, owner: str | None = None) -> list[Lease]:
         """Every lease that has a record here."""
         found = [record.lease for record in map(LeaseRecord.read, self._records()) if record is not None]
@@ -227,6 +247,12 @@ class LocalProvider:
     def _folder(self, lease: Lease) -> Path:
         check_lease(lease)
         return self._home / lease.id
+
+
+def _no_switch(what: str) -> UsageError:
+    return UsageError(
+        f"this machine is not {what} by ci-runner", fix="ci-runner machines release ends a lease"
+    )
 
 
 def remove_tree(path: Path) -> None:

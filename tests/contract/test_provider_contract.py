@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ci_runner.errors import CiRunnerError, MachineError
+from ci_runner.errors import CiRunnerError, MachineError, UsageError
 from ci_runner.model import Lease, LeaseState
 from ci_runner.providers.base import Provider, Source
 from ci_runner.providers.fake import FakeProvider
+from ci_runner.providers.identity import marked_at
 from ci_runner.providers.local import LocalProvider
 from tests.job_kit import make_lease
 
@@ -131,3 +132,28 @@ def test_the_shell_of_a_lease_is_the_same_each_time(bench: Bench) -> None:
 def test_an_id_that_could_not_name_a_machine_is_refused(bench: Bench, name: str) -> None:
     with pytest.raises(ValueError, match="not an id of a lease"):
         bench.acquire(make_lease(name))
+
+
+def test_a_machine_that_the_reaper_saw_expired_says_so(bench: Bench) -> None:
+    lease = bench.acquire(make_lease())
+    assert marked_at(lease) is None
+    bench.provider.mark(lease, 1_700_000_000.7)
+    assert [marked_at(found) for found in bench.provider.leases()] == [1_700_000_000]
+    bench.provider.release(lease)
+    bench.provider.mark(lease, 1_700_000_001.0)
+    assert bench.provider.leases() == []
+
+
+def test_a_machine_is_stopped_and_started_or_it_is_said_why_not(bench: Bench) -> None:
+    lease = bench.acquire(make_lease())
+    if bench.provider.name == "local":
+        for switch in (bench.provider.stop, bench.provider.start, bench.provider.restart):
+            with pytest.raises(UsageError, match="not (stopped|started|restarted)"):
+                switch(lease)
+        assert bench.provider.describe(lease) is LeaseState.READY
+        return
+    bench.provider.stop(lease)
+    assert bench.provider.describe(lease) is LeaseState.STOPPED
+    bench.provider.start(lease)
+    bench.provider.restart(lease)
+    assert bench.provider.describe(lease) is LeaseState.READY

@@ -1,0 +1,88 @@
+"""What a machine bears so that it can be found again by anybody: labels made of a lease, and the lease made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ci_runner.model import Lease, LeaseState, MachineSpec
+
+PREFIX = "ci-runner-"
+LEASE = f"{PREFIX}lease"
+OWNER = f"{PREFIX}owner"
+REPOSITORY = f"{PREFIX}repository"
+RUN = f"{PREFIX}run"
+SUITE = f"{PREFIX}suite"
+EXPIRES = f"{PREFIX}expires"
+CREATED = f"{PREFIX}created"
+TEAM = f"{PREFIX}team"
+MARKED = f"{PREFIX}reap"  # when the reaper first saw it expired
+MAX_VALUE = 63
+_UNFIT = re.compile(r"[^a-z0-9_-]+")
+
+
+def label_value(text: str) -> str:
+    """The text as every cloud takes it for a label: lower case letters, digits, `-` and `_`, 63 at most."""
+    return _UNFIT.sub("-", text.lower()).strip("-")[:MAX_VALUE].strip("-")
+
+
+def labels_of(lease: Lease) -> dict[str, str]:
+    """The labels of a machine, for the very call that creates it; one with nothing to say is left out."""
+    labels = {
+        LEASE: lease.id,
+        OWNER: label_value(lease.owner),
+        REPOSITORY: label_value(lease.labels.get("repository", "")),
+        RUN: label_value(lease.run_id),
+        SUITE: label_value(lease.suite),
+        TEAM: label_value(lease.labels.get("team", "")),
+        CREATED: str(int(lease.created_at)),
+        EXPIRES: str(int(lease.expires_at)),
+    }
+    return {name: value for name, value in labels.items() if value}
+
+
+def lease_from(
+    labels: Mapping[str, str],
+    *,
+    provider: str,
+    machine_type: str | None,
+    zone: str | None,
+    state: LeaseState,
+    created_at: float,
+    spot: bool = False,
+    address: str | None = None,
+    price_per_hour: float = 0.0,
+) -> Lease | None:
+    """The lease that a machine belongs to; None if it does not bear our mark."""
+    lease_id = labels.get(LEASE)
+    if not lease_id:
+        return None
+    created = _seconds(labels.get(CREATED), created_at)
+    return Lease(
+        id=lease_id,
+        machine=MachineSpec(name=machine_type or provider, provider=provider, type=machine_type),
+        owner=labels.get(OWNER, ""),
+        run_id=labels.get(RUN, ""),
+        suite=labels.get(SUITE, ""),
+        created_at=created,
+        # without a date nobody can say that it may stay: it has expired
+        expires_at=_seconds(labels.get(EXPIRES), created),
+        state=state,
+        address=address,
+        zone=zone,
+        spot=spot,
+        price_per_hour=price_per_hour,
+        labels={
+            name.removeprefix(PREFIX): value for name, value in labels.items() if name.startswith(PREFIX)
+        },
+    )
+
+
+def marked_at(lease: Lease) -> float | None:
+    """When the reaper first saw this lease expired; None if it has not."""
+    value = lease.labels.get(MARKED.removeprefix(PREFIX))
+    return float(value) if value is not None and value.isdecimal() else None
+
+
+def _seconds(value: str | None, otherwise: float) -> float:
+    return float(value) if value is not None and value.isdecimal() and len(value) <= 12 else otherwise
