@@ -148,7 +148,7 @@ def test_a_machine_is_stopped_and_started_or_it_is_said_why_not(bench: Bench) ->
     lease = bench.acquire(make_lease())
     if bench.provider.name == "local":
         for switch in (bench.provider.stop, bench.provider.start, bench.provider.restart):
-            with pytest.raises(UsageError, match="not (stopped|started|restarted)"):
+            with pytest.raises(UsageError, match=r"not (stopped|started|restarted)"):
                 switch(lease)
         assert bench.provider.describe(lease) is LeaseState.READY
         return
