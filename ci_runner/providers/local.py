@@ -249,10 +249,9 @@ class LocalProvider:
         return self._home / lease.id
 
 
-def _no_switch(what: str) -> UsageError:
-    return UsageError(
-        f"this machine is not {what} by ci-runner", fix="ci-runner machines release ends a lease"
-    )
+def _no_switch(lease: Lease, what: str) -> UsageError:
+    fix = f"give it back instead: ci-runner machines release {lease.id}"
+    return UsageError(f"lease {lease.id} is on this machine, which is not {what} by ci-runner", fix=fix)
 
 
 def remove_tree(path: Path) -> None:
