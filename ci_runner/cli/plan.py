@@ -151,17 +151,16 @@ def _inputs(given: Sequence[str]) -> dict[str, str]:
 
 
 def _plan(arguments: Namespace, settings: Settings, event: Event) -> Plan:
-    from ci_runner.plan.flags import apply_flags
+    from ci_runner.cli.remembered import with_runners, with_shards
     from ci_runner.plan.names import resolve
     from ci_runner.plan.select import select
-    from ci_runner.plan.shard import shard_selections
 
     already = frozenset(
         name for given in arguments.already_run for name in resolve(given, settings, "--already-run")
     )
     plan = select(event, settings, names=arguments.suites, everything=arguments.all, already=already)
-    plan = apply_flags(plan, settings, action_input=arguments.use_python_test_runner)
-    return shard_selections(plan, settings, lambda _suite: {})
+    plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
+    return with_shards(plan, settings)
 
 
 def _text(arguments: Namespace, settings: Settings, plan: Plan, matrix: Matrix) -> str:

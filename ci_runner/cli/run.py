@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ci_runner.config.settings import Settings
-    from ci_runner.model import Plan, RunResult
+    from ci_runner.cli.running import Chosen
+    from ci_runner.model import RunResult
 
 EXAMPLE = "ci-runner run unit --only tests/unit/test_plan.py::test_label_added_later"
 
@@ -44,6 +44,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     what.add_argument(
         "--changed-files", metavar="FILE", help="the changed files, one a line or as GitHub lists them"
     )
+    what.add_argument(
+        "--plan", metavar="FILE", help="run a plan that plan --save-plan kept, as it was decided"
+    )
+    what.add_argument(
+        "--id",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="run only this part of the plan: ids of its matrix (repeatable)",
+    )
     how = parser.add_argument_group("how")
     how.add_argument("--machine", metavar="NAME", help="the machine to use instead of the suites' own")
     how.add_argument(
@@ -71,17 +81,17 @@ def run(arguments: Namespace) -> int:
     """Plan, execute, report and record."""
     from ci_runner.cli import running
 
-    settings, plan = running.plan_of(arguments)
+    chosen = running.chosen_by(arguments)
     if arguments.dry_run:
-        print(running.dry_run_text(plan, arguments.format))
-        return running.exit_of_empty(plan)
-    result = _execute(arguments, settings, plan)
+        print(running.dry_run_text(chosen.plan, arguments.format))
+        return running.exit_of_empty(chosen.plan)
+    result = _execute(arguments, chosen)
     if arguments.format == "json":
         print(running.json_text(result))
     return result.exit_code
 
 
-def _execute(arguments: Namespace, settings: Settings, plan: Plan) -> RunResult:
+def _execute(arguments: Namespace, chosen: Chosen) -> RunResult:
     from pathlib import Path
     from threading import Thread
 
@@ -90,7 +100,7 @@ def _execute(arguments: Namespace, settings: Settings, plan: Plan) -> RunResult:
     from ci_runner.model import Runner
 
     session = running.session_of(
-        settings,
+        chosen.settings,
         sys.stderr if arguments.format == "json" else sys.stdout,
         out=Path(arguments.out) if arguments.out else None,
         machine=arguments.machine,
@@ -98,7 +108,8 @@ def _execute(arguments: Namespace, settings: Settings, plan: Plan) -> RunResult:
         only=arguments.only,
         clean=arguments.clean,
         live=arguments.live,
+        shards=chosen.shards,
     )
     # what publishing needs is loaded while the suites run; if that fails, publishing says why
     Thread(target=running.load_publishers, name="load-publishers", daemon=True).start()
-    return running.publish(session, execute(session, plan))
+    return running.publish(session, execute(session, chosen.plan))

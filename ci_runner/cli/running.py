@@ -12,12 +12,14 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from ci_runner import errors
+from ci_runner.cli.remembered import with_runners, with_shards
 from ci_runner.config.detect import detected_suites
 from ci_runner.config.load import TEAM_FILE, load_settings
 from ci_runner.config.settings import Settings
@@ -28,9 +30,7 @@ from ci_runner.execution.session import Session
 from ci_runner.github.commands import one_line
 from ci_runner.github.event import event_from, local_event, read_changed_files
 from ci_runner.model import Event, Plan, Runner, RunResult, Selection, Shard, Suite
-from ci_runner.plan.flags import apply_flags
 from ci_runner.plan.select import select
-from ci_runner.plan.shard import shard_selections
 from ci_runner.providers.base import Source
 from ci_runner.providers.git import head_commit
 from ci_runner.providers.registry import provider_named
@@ -74,9 +74,22 @@ def event_of(
     return found
 
 
-def plan_of(arguments: Namespace) -> tuple[Settings, Plan]:
-    """Settings and the plan of what to run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What to run, and all shards of the suites that other machines run the rest of."""
+
+    settings: Settings
+    plan: Plan
+    shards: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+
+
+def chosen_by(arguments: Namespace) -> Chosen:
+    """Settings and the plan of what to run: made here, or the part of a saved one."""
     settings = settings_of(arguments.config, arguments.test_path)
+    if arguments.plan:
+        return _saved(arguments, settings)
+    if arguments.id:
+        raise UsageError("--id names a part of a saved plan", fix="add --plan FILE")
     names = ["test-path"] if arguments.test_path else arguments.suites
     if arguments.only and len(names) != 1 and len(settings.suites) != 1:
         raise UsageError(
@@ -90,24 +103,72 @@ def plan_of(arguments: Namespace) -> tuple[Settings, Plan]:
         changed_files=arguments.changed_files,
     )
     plan = select(event, settings, names=names, everything=arguments.all)
-    plan = apply_flags(plan, settings, action_input=arguments.use_python_test_runner)
-    return settings, _sharded(plan, arguments.shard, settings)
+    plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
+    plan = _part(plan, *parse_shard(arguments.shard)) if arguments.shard else with_shards(plan, settings)
+    return Chosen(settings=settings, plan=plan, shards=shards_of(plan))
 
 
-def _sharded(plan: Plan, wanted: str | None, settings: Settings) -> Plan:
-    if wanted is None:
-        return shard_selections(plan, settings, lambda _suite: {})
-    index, total = parse_shard(wanted)
-    selected = [
-        dataclasses.replace(item, shard=Shard(index=index, total=total)) if total > 1 else item
-        for item in plan.selected
-    ]
-    for item in selected:
+def _saved(arguments: Namespace, settings: Settings) -> Chosen:
+    """The plan of `plan --save-plan`, or the selections of it that are named; nothing is decided again."""
+    decided = (
+        "suites",
+        "all",
+        "test_path",
+        "shard",
+        "event",
+        "event_name",
+        "changed_files",
+        "use_python_test_runner",
+    )
+    if again := [name for name in decided if getattr(arguments, name)]:
+        what = "SUITE" if again[0] == "suites" else f"--{again[0].replace('_', '-')}"
+        raise UsageError(
+            f"--plan has decided what runs, and {what} decides it again",
+            fix="leave one of them away; --id names a part of the plan",
+        )
+    path = Path(arguments.plan)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is no text"
+        raise UsageError(
+            f"cannot read the plan: {why}",
+            where=str(path),
+            fix="save one with: ci-runner plan --save-plan FILE",
+        ) from error
+    from ci_runner.plan.matrix import part_of, read_plan
+
+    plan = read_plan(text, str(path))
+    for item in plan.selected:
+        if item.suite.machine not in settings.machines:
+            raise UsageError(
+                f'the plan needs machine "{one_line(item.suite.machine, 80)}", which the configuration does not have',
+                where=str(path),
+                fix="use the configuration that the plan was made with",
+            )
+    ids = [name for given in arguments.id for name in given.split()]
+    return Chosen(settings=settings, plan=part_of(plan, ids) if ids else plan, shards=shards_of(plan))
+
+
+def shards_of(plan: Plan) -> dict[str, tuple[Shard, ...]]:
+    """All shards of each split suite of a plan."""
+    found: dict[str, tuple[Shard, ...]] = {}
+    for item in plan.selected:
+        if item.shard is not None:
+            found[item.suite.name] = (*found.get(item.suite.name, ()), item.shard)
+    return found
+
+
+def _part(plan: Plan, index: int, total: int) -> Plan:
+    """The plan with one shard of each suite, as --shard asks for."""
+    for item in plan.selected:
         if item.suite.command is not None and total > 1:
             raise UsageError(
                 f'"{item.suite.name}" is one command and cannot be split',
                 fix="leave --shard away, or name other suites",
             )
+    shard = Shard(index=index, total=total)
+    selected = [dataclasses.replace(item, shard=shard) if total > 1 else item for item in plan.selected]
     return dataclasses.replace(plan, selected=tuple(selected))
 
 
@@ -133,6 +194,7 @@ def session_of(
     only: Sequence[str] = (),
     clean: bool = False,
     live: bool = False,
+    shards: Mapping[str, tuple[Shard, ...]] | None = None,
 ) -> Session:
     """Everything that attempts share."""
     from ci_runner.report.terminal import TerminalListener
@@ -161,6 +223,7 @@ def session_of(
         machine=machine,
         runner=runner,
         live_output=live,
+        shards=shards or {},
         today=datetime.fromtimestamp(now, UTC).date(),
     )
 

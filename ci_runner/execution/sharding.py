@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from statistics import median
 from typing import TYPE_CHECKING
 
 from ci_runner.errors import ResultsError
@@ -36,9 +35,8 @@ def tests_of_shard(
     if shard.tests is not None:
         planned = session.shards.get(selection.suite.name, (shard,))
         return tuple(planning.tests_of_shard(collected, shard, planned))
-    seen = session.durations_of(selection.suite.name)
-    durations = {test: median(values) for test, values in seen.items() if values}
-    return tuple(planning.split_collected(collected, shard.index, shard.total, durations))
+    # no plan, no durations: other machines split the same tests and know nothing of the history seen here
+    return tuple(planning.split_collected(collected, shard.index, shard.total))
 
 
 def _collect_only(

@@ -143,7 +143,7 @@ class FolderStore:
             check_key(folder)
         start = self.root / folder
         found = []
-        for parent, _, files in os.walk(start):
+        for parent, _, files in os.walk(start, onerror=_unless_absent):
             where = Path(parent).relative_to(self.root).as_posix()
             for name in files:
                 key = name if where == "." else f"{where}/{name}"
@@ -157,6 +157,12 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
+
+
+def _unless_absent(error: OSError) -> None:
+    """A folder that is not there holds nothing; one that cannot be read must not look empty."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def open_store(location: str | None, root: Path) -> Store:
