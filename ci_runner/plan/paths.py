@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,25 +19,41 @@ _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Glob:
-    """A compiled pattern, and what a matching path must begin with and contain (to find candidates fast)."""
+class Alternative:
+    """One pattern without braces, and what a matching path must begin with and contain (to find candidates fast)."""
 
     regex: re.Pattern[str]
     prefix: str
-    literal: str
+    literals: tuple[str, ...]
     everything_below: bool  # the pattern is the prefix and `**`: no path needs a look
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """A compiled pattern: a path matches if one of the alternatives does."""
+
+    alternatives: tuple[Alternative, ...]
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole text matches."""
+        return any(one.regex.fullmatch(text) for one in self.alternatives)
 
 
 @lru_cache(maxsize=16384)
 def compile_glob(pattern: str) -> Glob:
     """The pattern without its `!`; every text is a valid pattern."""
-    texts = _alternatives(pattern)
-    regex = re.compile("|".join(f"(?:{_translate(_segments(text))})" for text in texts), re.DOTALL)
-    if len(texts) > 1:
-        return Glob(regex, "", "", everything_below=False)
-    segments = _segments(pattern)
-    prefix, literal = _hints(segments)
-    return Glob(regex, prefix, literal, everything_below="/".join(segments) == prefix + "**")
+    return Glob(tuple(map(_compile, _alternatives(pattern))))
+
+
+def _compile(text: str) -> Alternative:
+    segments = _segments(text)
+    prefix, literals = _hints(segments)
+    return Alternative(
+        regex=re.compile(_translate(segments), re.DOTALL),
+        prefix=prefix,
+        literals=literals,
+        everything_below="/".join(segments) == prefix + "**",
+    )
 
 
 def split_sign(pattern: str) -> tuple[bool, str]:
@@ -52,7 +68,7 @@ def matches(patterns: Sequence[str], text: str) -> bool:
     result = bool(patterns) and not split_sign(patterns[0])[0]
     for pattern in patterns:
         gives, glob = split_sign(pattern)
-        if gives != result and compile_glob(glob).regex.fullmatch(text):
+        if gives != result and compile_glob(glob).matches(text):
             result = gives
     return result
 
@@ -64,6 +80,7 @@ class PathIndex:
         self.paths = sorted(set(paths))
         self.everything = (1 << len(self.paths)) - 1
         self._masks: dict[str, int] = {}
+        self._holding: dict[str, int] = {}
         self._starts: list[int] = []
         self._text = ""
 
@@ -86,7 +103,10 @@ class PathIndex:
         """The paths that match one pattern."""
         known = self._masks.get(glob)
         if known is None:
-            known = self._masks[glob] = self._match(compile_glob(glob))
+            known = 0
+            for alternative in compile_glob(glob).alternatives:
+                known |= self._match(alternative)
+            self._masks[glob] = known
         return known
 
     def first(self, mask: int) -> str:
@@ -95,9 +115,9 @@ class PathIndex:
 
     def names(self, mask: int) -> list[str]:
         """The paths of a set, in order."""
-        return [path for index, path in enumerate(self.paths) if mask >> index & 1]
+        return [self.paths[index] for index in _places(mask)]
 
-    def _match(self, glob: Glob) -> int:
+    def _match(self, glob: Alternative) -> int:
         size = len(glob.prefix)
         low = bisect_left(self.paths, glob.prefix)
         high = bisect_right(self.paths, glob.prefix, lo=low, key=lambda path: path[:size])
@@ -105,27 +125,33 @@ class PathIndex:
             if low < high and self.paths[low] == glob.prefix:
                 low += 1
             return (1 << high) - (1 << low)
+        candidates = (1 << high) - (1 << low)
+        for literal in glob.literals:
+            if not candidates:
+                break
+            candidates &= self._that_hold(literal)
         bits = bytearray((high + 7) // 8)
-        for index in self._candidates(glob, low, high):
+        for index in _places(candidates):
             if glob.regex.fullmatch(self.paths[index]):
                 bits[index >> 3] |= 1 << (index & 7)
         return int.from_bytes(bits, "little")
 
-    def _candidates(self, glob: Glob, low: int, high: int) -> Iterable[int]:
-        """Places of the paths between low and high that contain the pattern's longest literal."""
-        if low >= high or not glob.literal:
-            return range(low, high)
+    def _that_hold(self, literal: str) -> int:
+        """The paths that contain a text; many patterns ask for the same ones."""
+        known = self._holding.get(literal)
+        if known is not None:
+            return known
         if not self._starts:
             self._join()
         starts, text = self._starts, self._text
-        places = []
-        end = starts[high]
-        at = text.find(glob.literal, starts[low], end)
+        bits = bytearray((len(self.paths) + 7) // 8)
+        at = text.find(literal)
         while at >= 0:
             index = bisect_right(starts, at) - 1
-            places.append(index)
-            at = text.find(glob.literal, starts[index + 1], end)
-        return places
+            bits[index >> 3] |= 1 << (index & 7)
+            at = text.find(literal, starts[index + 1])
+        known = self._holding[literal] = int.from_bytes(bits, "little")
+        return known
 
     def _join(self) -> None:
         self._text = "\0".join(self.paths)  # no path has a zero byte
@@ -134,6 +160,15 @@ class PathIndex:
             self._starts.append(at)
             at += len(path) + 1
         self._starts.append(at)
+
+
+def _places(mask: int) -> Iterator[int]:
+    """The numbers of the bits that are set, lowest first."""
+    digits = bin(mask)[:1:-1]
+    at = digits.find("1")
+    while at >= 0:
+        yield at
+        at = digits.find("1", at + 1)
 
 
 def _alternatives(pattern: str) -> list[str]:
@@ -219,8 +254,8 @@ def _character_class(text: str) -> str:
     return f"(?!/)[{'^' if negated else ''}{listed}]"
 
 
-def _hints(segments: Sequence[str]) -> tuple[str, str]:
-    """What every matching path begins with, and the longest text after that which it must contain."""
+def _hints(segments: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """What every matching path begins with, and the texts after that which it must contain, longest first."""
     prefix = ""
     rest: list[str] = []
     for place, segment in enumerate(segments):
@@ -231,4 +266,4 @@ def _hints(segments: Sequence[str]) -> tuple[str, str]:
             rest += ["", *fixed]
         else:
             prefix += segment + ("/" if place < len(segments) - 1 else "")
-    return prefix, max(rest, key=len, default="")
+    return prefix, tuple(sorted({text for text in rest if text}, key=lambda text: (-len(text), text)))
