@@ -24,10 +24,8 @@ def with_runners(plan: Plan, settings: Settings, *, action_input: str | None) ->
     return apply_flags(plan, settings, overrides=overrides_of(settings), action_input=action_input)
 
 
-def overrides_of(settings: Settings) -> Overrides | None:
-    """The overrides in force; None where no flag could have one."""
-    if not settings.flags:
-        return None
+def overrides_of(settings: Settings) -> Overrides:
+    """The overrides in force; suites under no flag of the configuration have the built-in one."""
     from ci_runner.history.overrides import load_flags
 
     try:
