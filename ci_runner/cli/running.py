@@ -224,6 +224,7 @@ def session_of(
         runner=runner,
         live_output=live,
         shards=shards or {},
+        repository=os.environ.get("GITHUB_REPOSITORY") or settings.name,
         today=datetime.fromtimestamp(now, UTC).date(),
     )
 

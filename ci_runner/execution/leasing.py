@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ci_runner.errors import CapacityError
+from ci_runner.errors import CapacityError, CiRunnerError
 from ci_runner.model import Lease, LeaseState, MachineSpec, Selection
 from ci_runner.providers.leases import new_lease_id
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from ci_runner.providers.base import Provider
 
 ACQUIRE_SECONDS = 1800.0
+WATCH_SECONDS = 0.2
 MARGIN_SECONDS = 900.0  # beyond the suite's own timeouts, for staging, retries and giving back
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -26,18 +31,49 @@ def borrowed(session: Session, selection: Selection) -> Iterator[tuple[Provider,
     provider = session.provider_of(machine.provider)
     lease = request(session, selection, machine)
     session.listener.leasing(lease)
+    with given_back_at_once(session, provider, lease):
+        try:
+            offers = provider.offers(machine)
+            if not offers:
+                raise CapacityError(
+                    f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}"
+                )
+            lease = provider.acquire(lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
+            session.listener.leased(lease)
+            for note in lease.notes:
+                session.listener.note(note)
+            yield provider, lease
+        finally:
+            provider.release(lease)
+            session.listener.released(dataclasses.replace(lease, state=LeaseState.GONE))
+
+
+@contextmanager
+def given_back_at_once(session: Session, provider: Provider, lease: Lease) -> Iterator[None]:
+    """Within it, a cancellation asks for the end of a leased machine at once, whatever else is under way.
+
+    The ordinary release follows and confirms it; a machine of ours is here, and its suite gets time to end.
+    """
+    if lease.machine.provider == "local":
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if session.cancellation.wait(WATCH_SECONDS) and not over.is_set():
+                try:
+                    provider.release(lease)
+                except CiRunnerError as error:
+                    log.info("lease %s: the first try to give it back failed: %s", lease.id, error)
+                return
+
+    watcher = threading.Thread(target=watch, name=f"give back {lease.id}", daemon=True)
+    watcher.start()
     try:
-        offers = provider.offers(machine)
-        if not offers:
-            raise CapacityError(f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}")
-        lease = provider.acquire(lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
-        session.listener.leased(lease)
-        for note in lease.notes:
-            session.listener.note(note)
-        yield provider, lease
+        yield
     finally:
-        provider.release(lease)
-        session.listener.released(dataclasses.replace(lease, state=LeaseState.GONE))
+        over.set()
 
 
 def machine_of(session: Session, selection: Selection) -> MachineSpec:
@@ -63,4 +99,5 @@ def request(session: Session, selection: Selection, machine: MachineSpec) -> Lea
         suite=suite.name,
         created_at=now,
         expires_at=now + seconds,
+        labels={"repository": session.repository, "team": session.settings.team or ""},
     )

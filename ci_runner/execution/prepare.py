@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_runner.errors import SetupError
-from ci_runner.execution.pytest_suite import ONBOARD, choose_python
+from ci_runner.execution.pytest_suite import ONBOARD, choose_python, python_there
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, Selection
 from ci_runner.remote.base import Job, JobStatus, Shell
@@ -45,6 +45,7 @@ class Prepared:
     python: str
     python_reason: str
     onboard: str  # our files on the machine
+    machine: str = "local"  # its name in the configuration
 
 
 def prepare(session: Session, shell: Shell, selection: Selection) -> Prepared:
@@ -53,8 +54,15 @@ def prepare(session: Session, shell: Shell, selection: Selection) -> Prepared:
     for file in sorted(ONBOARD.rglob("*.py")):
         shell.write(f"{onboard}/{file.relative_to(ONBOARD).as_posix()}", file.read_bytes())
     machine = session.settings.machines[session.machine or selection.suite.machine]
-    choice = choose_python(machine, session.environ, lambda path: Path(path).exists(), session.settings.root)
-    return Prepared(shell=shell, python=choice.path, python_reason=choice.reason, onboard=onboard)
+    if machine.provider == "local":
+        choice = choose_python(
+            machine, session.environ, lambda path: Path(path).exists(), session.settings.root
+        )
+    else:
+        choice = python_there(machine, shell)
+    return Prepared(
+        shell=shell, python=choice.path, python_reason=choice.reason, onboard=onboard, machine=machine.name
+    )
 
 
 def run_setup(session: Session, prepared: Prepared, selection: Selection, attempt: Attempt) -> None:
@@ -140,7 +148,7 @@ def explain_no_pytest(prepared: Prepared) -> SetupError | None:
         return SetupError(
             f"the interpreter for the tests does not work (exit {answer.exit_code})",
             where=where,
-            fix='name one that works: [machines.local] python = "/path/to/python"',
+            fix=f'name one that works: [machines.{prepared.machine}] python = "/path/to/python"',
         )
     if facts.get("pytest"):
         return None
@@ -148,5 +156,5 @@ def explain_no_pytest(prepared: Prepared) -> SetupError | None:
         f"pytest is missing in the interpreter that runs the tests (python {facts.get('python')})",
         where=where,
         fix=f"install it there: {prepared.python} -m pip install pytest; "
-        'or name another interpreter: [machines.local] python = ".venv/bin/python"',
+        f'or name another interpreter: [machines.{prepared.machine}] python = ".venv/bin/python"',
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ci_runner.errors import UsageError
 from ci_runner.model import MachineSpec, Suite
+from ci_runner.remote.base import Shell
 
 ONBOARD = Path(__file__).parent / "onboard"
 PLUGIN = "ci_runner_sidecar"
@@ -131,3 +132,12 @@ def choose_python(
     return PythonChoice(
         path=shutil.which("python3", path=environ.get("PATH")) or "python3", reason="python3 on PATH"
     )
+
+
+def python_there(machine: MachineSpec, shell: Shell) -> PythonChoice:
+    """The interpreter on a machine that is elsewhere: the configured one, from `work` if it is relative, else python3."""
+    if machine.python:
+        relative = "/" in machine.python and not machine.python.startswith("/")
+        path = f"{shell.work}/{machine.python}" if relative else machine.python
+        return PythonChoice(path=path, reason=f'machines.{machine.name} python = "{machine.python}"')
+    return PythonChoice(path="python3", reason="python3 of the machine")

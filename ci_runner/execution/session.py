@@ -40,6 +40,10 @@ class Cancellation:
             self.reason = reason
             self._event.set()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for the request, at most so long; whether it has come. What sleeps with it wakes at a cancellation."""
+        return self._event.wait(seconds)
+
     def check(self) -> None:
         """Raise Cancelled if the run is to stop."""
         if self.requested:
@@ -87,6 +91,7 @@ class Session:
     machine: str | None = None
     runner: Runner | None = None  # forces one runner, as A/B does
     live_output: bool = False
+    repository: str = ""  # OWNER/NAME, or the project's name; a label of every machine
     shards: Mapping[str, tuple[Shard, ...]] = field(
         default_factory=dict
     )  # all planned shards of each split suite

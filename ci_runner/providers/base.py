@@ -20,6 +20,7 @@ class Offer:
     zone: str | None = None
     spot: bool = False
     price_per_hour: float = 0.0
+    accelerators: int | None = None  # that each host of it must show; None: nobody knows
 
     def __str__(self) -> str:
         """`us-central1-b v6e-1 spot`."""
