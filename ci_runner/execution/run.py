@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -12,25 +12,12 @@ from ci_runner import errors
 from ci_runner.execution.schedule import Capacity, next_to_start
 from ci_runner.execution.selection import run_selection
 from ci_runner.execution.session import Session, Signals
-from ci_runner.model import Counts, Plan, RunResult, Selection, SuiteResult, Verdict
+from ci_runner.model import Plan, RunResult, Selection, SuiteResult, Verdict
+from ci_runner.results.whole import total, verdict_of_run, worst
 
 if TYPE_CHECKING:
     from ci_runner.execution.listener import Listener
 
-# The first that occurs decides the run: what keeps results from being known outranks what they say.
-WORST_FIRST = (
-    errors.CANCELLED,
-    errors.NOT_TRUSTED,
-    errors.REFUSED_BUDGET,
-    errors.AUTHENTICATION,
-    errors.QUOTA,
-    errors.NO_CAPACITY,
-    errors.PREEMPTED,
-    errors.MACHINE,
-    errors.USAGE,
-    errors.INCOMPLETE,
-    errors.TESTS_FAILED,
-)
 TICK_SECONDS = 0.2
 
 
@@ -52,7 +39,7 @@ def conclude(
     exit_code = worst(result.exit_code for result in suites)
     if session.cancellation.requested:
         exit_code = errors.CANCELLED
-    verdict = _verdict(suites, plan, exit_code)
+    verdict = verdict_of_run(suites, plan, exit_code)
     if not suites and verdict is not Verdict.PASSED:
         exit_code = exit_code or errors.INCOMPLETE
     notes = list(plan.notes)
@@ -71,30 +58,6 @@ def conclude(
         notes=tuple(notes),
         cost_usd=sum(_cost(result) for result in suites),
     )
-
-
-def worst(codes: Iterable[int]) -> int:
-    """The exit code of a run from those of its suites."""
-    seen = set(codes)
-    return next((code for code in WORST_FIRST if code in seen), errors.OK)
-
-
-def total(parts: Iterable[Counts]) -> Counts:
-    """The sum of counts, field by field."""
-    items = list(parts)
-    return Counts(**{name: sum(getattr(item, name) for item in items) for name in Counts.__slots__})
-
-
-def _verdict(suites: Sequence[SuiteResult], plan: Plan, exit_code: int) -> Verdict:
-    verdicts = {result.verdict for result in suites}
-    if not suites:
-        return Verdict.PASSED if plan.nothing_due else Verdict.EMPTY
-    if exit_code not in (errors.OK, errors.TESTS_FAILED, errors.INCOMPLETE):
-        return Verdict.INCOMPLETE
-    for verdict in (Verdict.INCOMPLETE, Verdict.EMPTY, Verdict.FAILED):
-        if verdict in verdicts:
-            return verdict
-    return Verdict.PASSED
 
 
 def _cost(result: SuiteResult) -> float:

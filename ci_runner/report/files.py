@@ -92,10 +92,10 @@ def _suite(suite: SuiteResult) -> dict[str, Any]:
         "fallback_reason": suite.fallback_reason,
         "attempts": codec.plain(suite.attempts),
         "leases": [
-            {"id": lease.id, "machine": lease.machine.name, "zone": lease.zone, "spot": lease.spot,
-             "price_per_hour": lease.price_per_hour, "state": lease.state.value}
+            {**codec.plain(lease), "machine": lease.machine.name, "machine_spec": codec.plain(lease.machine)}
             for lease in suite.leases
         ],
+        "stacks": suite.stacks,
         "metrics": {name: value for name, value in suite.metrics.items() if math.isfinite(value)},
         "failures": [
             {"id": case.id, "outcome": case.outcome.value, "message": (case.message or "")[:MESSAGE_LIMIT],

@@ -15,6 +15,7 @@ from ci_runner.model import Attempt, CaseResult, Counts, Outcome, Plan, Problem,
 from ci_runner.results.attempt import collect
 from ci_runner.results.junit import read_junit
 from ci_runner.results.verdict import count, exit_code_of, judge, verdict_of
+from ci_runner.results.whole import total
 
 # What reading a file that was cut off, or that something else wrote, may raise.
 UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
@@ -71,12 +72,6 @@ def summarize(paths: Sequence[Path], *, keep_passed: bool = False) -> Summary:
         exit_code=_exit(parts, verdict),
         duration_seconds=sum(part.duration_seconds for part in parts),
     )
-
-
-def total(parts: Iterable[Counts]) -> Counts:
-    """The sum of counts, field by field."""
-    items = list(parts)
-    return Counts(**{name: sum(getattr(item, name) for item in items) for name in Counts.__slots__})
 
 
 def _worst(parts: Sequence[Part]) -> Verdict:
