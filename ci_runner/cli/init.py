@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ci_runner.model import Suite
+    from ci_runner.github.local import Git
 
 EXAMPLE = "ci-runner init --dry-run"
 CONFIGURATION = "ci-runner.toml"
 WORKFLOW = ".github/workflows/ci-runner.yml"
-HINTS = {
-    "go": "gotestsum writes the JUnit file: go install gotest.tools/gotestsum@latest",
-    "rust": 'nextest writes the JUnit file where .config/nextest.toml says: [profile.ci.junit] path = "junit.xml"',
-    "cmake": "ctest writes the JUnit file itself since CMake 3.21",
-}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starter:
+    """What there is to write, and what to say about it."""
+
+    root: Path
+    branch: str
+    suites: tuple[str, ...]
+    files: Mapping[str, str]  # path below root → text
+    notes: tuple[str, ...] = ()
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,191 +42,130 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Look at the repository, write both files, say what to do next."""
-    from ci_runner.config.detect import detected_suites
-    from ci_runner.config.sources import top_of
-
-    root = Path.cwd() if arguments.here else top_of(Path.cwd())
-    suites = detected_suites(root)
-    branch = default_branch(root)
-    files = {
-        CONFIGURATION: configuration_text(root.name, branch, suites),
-        WORKFLOW: workflow_text(branch),
-    }
+    """Look at the repository, write the files, say what to do next."""
+    found = starter(Path.cwd(), here=arguments.here)
+    there = [name for name in found.files if os.path.lexists(found.root / name)]
     if not arguments.dry_run:
-        write(root, files, force=arguments.force)
+        write(found, there, force=arguments.force)
     if arguments.format == "json":
-        print(
-            json.dumps(
-                {"root": str(root), "suites": [suite.name for suite in suites], "files": files}, indent=2
-            )
-        )
+        print(json.dumps(_object(found, there, written=not arguments.dry_run), indent=2))
     elif arguments.dry_run:
-        print("\n".join(f"# ---- {name}\n{text}" for name, text in files.items()))
+        print("\n".join(_shown(found, there)))
     else:
-        print("\n".join(told(files, suites)))
+        print("\n".join(_told(found)))
     return 0
 
 
-def told(files: Mapping[str, str], suites: Sequence[Suite]) -> list[str]:
-    """What was written, and what to do next."""
-    lines = [f"wrote {name}" for name in files]
-    if suites:
-        lines.append(f"found {', '.join(suite.name for suite in suites)}; try it with: ci-runner run")
+def starter(folder: Path, *, here: bool) -> Starter:
+    """The files for the repository around a folder, or for the folder itself."""
+    from ci_runner.config.detect import detected_suites
+    from ci_runner.config.sources import top_of
+    from ci_runner.config.starter import configuration_text, workflow_text
+    from ci_runner.github import local
+
+    top = top_of(folder)
+    root = folder if here else top
+    suites = detected_suites(root)
+    branch = default_branch(local.git_at(top))
+    files = {CONFIGURATION: configuration_text(root.name, branch, suites)}
+    notes = []
+    if root == top:
+        files[WORKFLOW] = workflow_text(branch, root, suites)
     else:
-        lines.append(
-            f"nothing here looks like tests: write a suite into {CONFIGURATION}, then: ci-runner run"
+        path = (root / CONFIGURATION).relative_to(top).as_posix()
+        notes.append(
+            f"no workflow: GitHub reads those at the top of a repository alone; from there: ci-runner run --config {path}"
         )
-    return lines
+    return Starter(
+        root=root,
+        branch=branch,
+        suites=tuple(suite.name for suite in suites),
+        files=files,
+        notes=tuple(notes),
+    )
 
 
-def write(root: Path, files: Mapping[str, str], *, force: bool) -> None:
-    """Write all files or none of them. Raises UsageError if one is there already or cannot be written."""
-    from ci_runner.errors import UsageError
-    from ci_runner.execution.folder import write_atomically
-
-    there = [name for name in files if (root / name).exists()]
-    if there and not force:
-        raise UsageError(
-            f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} there already",
-            where=str(root),
-            fix="add --force to replace, or --dry-run to look at what would be written",
-        )
-    for name, text in files.items():
-        try:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(root / name, text.encode())
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {name}: {error.strerror or error}",
-                where=str(root),
-                fix="check who owns the folder",
-            ) from error
-
-
-def default_branch(root: Path) -> str:
+def default_branch(git: Git) -> str:
     """The branch that the remote calls its own, else the current one, else main."""
-    git = git_folder(root)
-    for head in (git / "refs" / "remotes" / "origin" / "HEAD", git / "HEAD"):
-        try:
-            text = head.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            continue
-        for prefix in ("ref: refs/remotes/origin/", "ref: refs/heads/"):
-            if text.startswith(prefix):
-                return text.removeprefix(prefix)
+    for ref, prefix in (("refs/remotes/origin/HEAD", "refs/remotes/origin/"), ("HEAD", "refs/heads/")):
+        name = (git(["symbolic-ref", "--quiet", ref]) or b"").decode("utf-8", "replace").strip()
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
     return "main"
 
 
-def git_folder(root: Path) -> Path:
-    """Where git keeps its files: .git, or where a linked working tree says."""
-    folder = root / ".git"
-    if not folder.is_file():
-        return folder
+def write(found: Starter, there: Sequence[str], *, force: bool) -> None:
+    """Write all files or none of them. Raises UsageError if one is there already or cannot be written."""
+    from ci_runner.errors import UsageError
+    from ci_runner.github.commands import one_line
+
+    where = one_line(str(found.root))
+    if there and not force:
+        raise UsageError(
+            f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} there already",
+            where=where,
+            fix="add --force to replace, or --dry-run to look at what would be written",
+        )
+    ready: list[tuple[Path, Path]] = []
+    name = ""
     try:
-        text = folder.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return folder
-    linked = root / text.removeprefix("gitdir: ")
-    common = linked / "commondir"
-    return (linked / common.read_text(encoding="utf-8").strip()).resolve() if common.is_file() else linked
+        for name, text in found.files.items():
+            path = found.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(0, "it is a folder")
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            ready.append((temporary, path))
+            temporary.write_bytes(text.encode())
+        for temporary, path in ready:
+            temporary.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {name}: {error.strerror or error}",
+            where=where,
+            fix="check what is there and who owns it; nothing was written",
+        ) from error
+    finally:
+        for temporary, _path in ready:
+            temporary.unlink(missing_ok=True)
 
 
-def quoted(text: str) -> str:
-    """A TOML string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _object(found: Starter, there: Sequence[str], *, written: bool) -> dict[str, object]:
+    return {
+        "root": str(found.root),
+        "default_branch": found.branch,
+        "suites": list(found.suites),
+        "written": written,
+        "there_already": list(there),
+        "notes": list(found.notes),
+        "files": dict(found.files),
+    }
 
 
-def configuration_text(name: str, branch: str, suites: Sequence[Suite]) -> str:
-    """The starter."""
-    from ci_runner.config.schema import URL
+def _shown(found: Starter, there: Sequence[str]) -> list[str]:
+    """The files as they would be written."""
+    lines = []
+    for name, text in found.files.items():
+        lines += [f"# ---- {name}{' (there already; --force replaces it)' if name in there else ''}", text]
+    return [*lines, *_noted(found)]
 
-    parts = [
-        f"#:schema {URL}",
-        "# What ci-runner runs here, and when. Every key: ci-runner config schema --keys",
-        "",
-        "[project]",
-        f"name = {quoted(name)}",
-        f"default-branch = {quoted(branch)}",
-        "",
-        "[machines.local]                    # this machine; always there",
-        '# python = ".venv/bin/python"       # the interpreter of the tests; left out: the active environment, else python3',
-        "",
+
+def _told(found: Starter) -> list[str]:
+    """What was written, and what to do next."""
+    from ci_runner.github.commands import one_line
+
+    lines = [f"wrote {name}" for name in found.files]
+    suites = f"suites {', '.join(found.suites)}" if found.suites else "nothing here looks like tests"
+    lines += [f"found {suites}; default branch {one_line(found.branch)}", *_noted(found)]
+    if found.suites:
+        return [*lines, "next: ci-runner run"]
+    return [
+        *lines,
+        f"next: write a suite into {CONFIGURATION}, where one stands as a comment; then ci-runner run",
     ]
-    for suite in suites:
-        parts += suite_lines(suite)
-    if not suites:
-        parts += [f"# {line}" if line else "#" for line in EXAMPLE_SUITE.splitlines()]
-    return "\n".join(parts).rstrip("\n") + "\n"
 
 
-EXAMPLE_SUITE = """\
-[suites.unit]
-tests = ["tests"]                    # pytest paths, node ids, or unittest names
-timeout = "10m"
-[suites.unit.when]
-events = ["push", "pull_request"]
-"""
+def _noted(found: Starter) -> list[str]:
+    from ci_runner.github.commands import one_line
 
-
-def suite_lines(suite: Suite) -> list[str]:
-    """One suite, with what people change first as comments."""
-    lines = [f"[suites.{suite.name}]"]
-    if suite.command is None:
-        lines.append(f"tests = {listed(suite.tests)}")
-    else:
-        if suite.name in HINTS:
-            lines.append(f"# {HINTS[suite.name]}")
-        lines += [f"command = {quoted(suite.command)}", f"junit = {listed(suite.junit)}"]
-    lines += [
-        'timeout = "10m"',
-        "retries = 0                          # how often a failing test is run again, alone",
-        '# setup = ["make fixtures"]          # commands to run before',
-    ]
-    if suite.command is None:
-        lines.append('# workers = "auto"                   # with pytest-xdist: run the tests in parallel')
-    lines += [
-        f"[suites.{suite.name}.when]",
-        'events = ["push", "pull_request"]',
-        '# paths = ["src/**", "!docs/**"]     # only when these change',
-        f'# labels = ["run-{suite.name}"]            # or when a pull request gets this label',
-        "",
-    ]
-    return lines
-
-
-def listed(texts: Sequence[str]) -> str:
-    """A TOML list of strings."""
-    return f"[{', '.join(quoted(text) for text in texts)}]"
-
-
-def workflow_text(branch: str) -> str:
-    """The workflow: it may read the code and nothing else."""
-    return f"""\
-name: tests
-on:
-  push:
-    branches: [{json.dumps(branch)}]
-  pull_request:
-    types: [opened, synchronize, reopened, labeled]
-  workflow_dispatch:
-
-permissions: {{}}
-
-concurrency:
-  group: ci-runner-${{{{ github.ref }}}}
-  cancel-in-progress: ${{{{ github.event_name == 'pull_request' }}}}
-
-jobs:
-  tests:
-    name: tests
-    runs-on: ubuntu-latest
-    timeout-minutes: 30
-    permissions:
-      contents: read
-    steps:
-      - uses: actions/checkout@v7
-        with:
-          persist-credentials: false
-      - uses: org/kpt/actions/test@v1
-"""
+    return [f"note: {one_line(note)}" for note in found.notes]

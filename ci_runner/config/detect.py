@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
 import re
-import tomllib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -14,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ci_runner.config.peek import ini_of, is_file, table_in, text_of, toml_of
 from ci_runner.model import Suite
 
 TEST_FOLDERS = ("tests", "test", "testing")
@@ -23,7 +22,6 @@ SKIPPED = frozenset(
 ENTRIES = 20_000  # of a tree; a file of tests that is beyond them is not found by itself
 DEPTH = 6
 PATHS = 50  # that a glob of testpaths may come to; with more, the folder that holds them all is taken
-READ_LIMIT = 1 << 20
 PYTEST_FILES = ("test_*.py", "*_test.py")
 UNITTEST_FILES = "test*.py"  # what `python -m unittest` takes and pytest does not
 INSTALLS = (  # the lock file of a package manager, and the command that obeys it
@@ -68,16 +66,16 @@ def _python(root: Path) -> Suite | None:
 def _pytest_settings(root: Path) -> Mapping[str, Any]:
     """The settings that pytest itself would use: those of the first file that speaks of pytest, in pytest's order."""
     for name in ("pytest.toml", ".pytest.toml"):
-        if _is_file(root / name):
-            return _table(_toml(root / name), "pytest") or {}
+        if is_file(root / name):
+            return table_in(toml_of(root / name), "pytest") or {}
     for name in ("pytest.ini", ".pytest.ini"):
-        if _is_file(root / name):
-            return _ini(root / name, "pytest") or {}
-    tool = _table(_toml(root / "pyproject.toml"), "tool", "pytest")
+        if is_file(root / name):
+            return ini_of(root / name, "pytest") or {}
+    tool = table_in(toml_of(root / "pyproject.toml"), "tool", "pytest")
     if tool:
-        return _table(tool, "ini_options") or tool
+        return table_in(tool, "ini_options") or tool
     for name, section in (("tox.ini", "pytest"), ("setup.cfg", "tool:pytest")):
-        if (found := _ini(root / name, section)) is not None:
+        if (found := ini_of(root / name, section)) is not None:
             return found
     return {}
 
@@ -119,7 +117,7 @@ def _folders_with(root: Path, patterns: Sequence[str], *, holding: str = "") -> 
 
 
 def _has_file(folder: Path, patterns: Sequence[str], holding: str) -> bool:
-    return any(not holding or holding in _text(path) for path in _python_files(folder, patterns))
+    return any(not holding or holding in text_of(path) for path in _python_files(folder, patterns))
 
 
 def _python_files(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
@@ -143,13 +141,13 @@ def _python_files(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
 
 
 def _go(root: Path) -> Suite | None:
-    if not _is_file(root / "go.mod"):
+    if not is_file(root / "go.mod"):
         return None
     return Suite(name="go", title="go", command="gotestsum --junitfile junit.xml ./...", junit=("junit.xml",))
 
 
 def _rust(root: Path) -> Suite | None:
-    if not _is_file(root / "Cargo.toml"):
+    if not is_file(root / "Cargo.toml"):
         return None
     profile, path = _nextest(root) or ("ci", "target/nextest/ci/junit.xml")
     command = f"cargo nextest run --profile {profile}"
@@ -158,11 +156,11 @@ def _rust(root: Path) -> Suite | None:
 
 def _nextest(root: Path) -> tuple[str, str] | None:
     """The profile of nextest that writes JUnit, `ci` before others, and where the file goes; None without one."""
-    config = _toml(root / ".config" / "nextest.toml")
-    store = (_table(config, "store") or {}).get("dir", "target/nextest")
-    profiles = _table(config, "profile") or {}
+    config = toml_of(root / ".config" / "nextest.toml")
+    store = (table_in(config, "store") or {}).get("dir", "target/nextest")
+    profiles = table_in(config, "profile") or {}
     for name in sorted(profiles, key=lambda name: name != "ci"):
-        parts = [store, name, (_table(profiles, name, "junit") or {}).get("path")]
+        parts = [store, name, (table_in(profiles, name, "junit") or {}).get("path")]
         if all(isinstance(part, str) and _PLAIN.fullmatch(part) for part in parts) and "/" not in name:
             return name, "/".join(parts)
     return None
@@ -170,11 +168,11 @@ def _nextest(root: Path) -> tuple[str, str] | None:
 
 def _javascript(root: Path) -> Suite | None:
     try:
-        package = json.loads(_text(root / "package.json"))
+        package = json.loads(text_of(root / "package.json"))
     except (ValueError, RecursionError):
         return None
     needs = {
-        name for key in ("dependencies", "devDependencies") for name in _table(package, key) or () if name
+        name for key in ("dependencies", "devDependencies") for name in table_in(package, key) or () if name
     }
     if "vitest" in needs:
         command = "npx vitest run --reporter=default --reporter=junit --outputFile.junit=junit.xml"
@@ -182,53 +180,17 @@ def _javascript(root: Path) -> Suite | None:
         command = "JEST_JUNIT_OUTPUT_FILE=junit.xml npx jest --reporters=default --reporters=jest-junit"
     else:
         return None
-    install = next((command for lock, command in INSTALLS if _is_file(root / lock)), "npm install")
+    install = next((command for lock, command in INSTALLS if is_file(root / lock)), "npm install")
     return Suite(name="js", title="js", command=command, junit=("junit.xml",), setup=(install,))
 
 
 def _cmake(root: Path) -> Suite | None:
-    if not _ENABLED.search(_text(root / "CMakeLists.txt")):
+    if not _ENABLED.search(text_of(root / "CMakeLists.txt")):
         return None
     command = (  # ctest would take a relative path from the build folder
         'cmake -S . -B build && cmake --build build && ctest --test-dir build --output-junit "$PWD/junit.xml"'
     )
     return Suite(name="cmake", title="cmake", command=command, junit=("junit.xml",))
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises where the folder may not be looked into
-
-
-def _text(path: Path) -> str:
-    if not _is_file(path):
-        return ""  # not there, or a pipe that would never end
-    try:
-        with path.open("rb") as file:
-            return file.read(READ_LIMIT).decode("utf-8-sig", "replace")
-    except OSError:
-        return ""
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text(path))
-    except (ValueError, RecursionError):
-        return {}  # its own tools say what is wrong with it
-
-
-def _ini(path: Path, section: str) -> Mapping[str, str] | None:
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        parser.read_string(_text(path))
-    except configparser.Error:
-        return None  # its own tools say what is wrong with it
-    return dict(parser.items(section)) if parser.has_section(section) else None
-
-
-def _table(value: Any, *keys: str) -> dict[str, Any] | None:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else None
 
 
 def _words(value: Any) -> list[str]:

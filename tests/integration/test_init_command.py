@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from gate.steps import lint_steps, tool
 
 from ci_runner.cli import init
 from ci_runner.cli.main import main
@@ -60,7 +61,7 @@ def make(folder: Path, files: Mapping[str, str]) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    (folder / ".git").mkdir(exist_ok=True)
+    subprocess.run(["git", "init", "-q", "-b", "trunk", str(folder)], check=True, timeout=60)
     return folder
 
 
@@ -82,7 +83,7 @@ def test_the_configuration_that_is_written_says_what_was_found(
     written = [(suite.name, suite.tests, suite.command, suite.junit) for suite in settings.suites.values()]
     found = [(suite.name, suite.tests, suite.command, suite.junit) for suite in detected_suites(root)]
     assert written == found
-    assert settings.name == root.name
+    assert (settings.name, settings.default_branch) == (root.name, "trunk")
     assert "org/kpt/actions/test@v1" in (root / init.WORKFLOW).read_text()
 
 
@@ -116,12 +117,16 @@ def test_a_dry_run_writes_nothing_and_json_holds_the_files(
     assert sorted(path.name for path in root.iterdir()) == [".git", "tests"]
 
 
-def test_here_means_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_here_means_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = make(tmp_path, {"part/tests/test_a.py": TEST})
     monkeypatch.chdir(root / "part")
     assert main(["init", "--here"]) == 0
     assert (root / "part" / "ci-runner.toml").is_file()
     assert not (root / "ci-runner.toml").exists()
+    assert not (root / "part" / ".github").exists()
+    assert "ci-runner run --config part/ci-runner.toml" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_said(
@@ -131,52 +136,49 @@ def test_a_folder_that_cannot_be_written_is_said(
     monkeypatch.chdir(root)
     assert main(["init"]) == 2
     assert "cannot write .github/workflows/ci-runner.yml" in capsys.readouterr().err
+    assert not (root / "ci-runner.toml").exists(), "all files or none"
+    assert sorted(path.name for path in root.iterdir()) == [".git", ".github"]
 
 
-@pytest.mark.parametrize(
-    ("files", "branch"),
-    [
-        ({".git/HEAD": "ref: refs/heads/trunk\n"}, "trunk"),
-        (
-            {
-                ".git/HEAD": "ref: refs/heads/x\n",
-                ".git/refs/remotes/origin/HEAD": "ref: refs/remotes/origin/dev\n",
-            },
-            "dev",
-        ),
-        ({".git/HEAD": "5f2c0de\n"}, "main"),
-        ({}, "main"),
-    ],
-)
-def test_the_default_branch_is_the_remotes_else_the_current_one(
-    files: dict[str, str], branch: str, tmp_path: Path
+def test_the_branch_that_the_remote_calls_its_own_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert init.default_branch(make(tmp_path, files)) == branch
+    root = make(tmp_path / "a", REPOSITORIES["pytest"])
+    (root / ".git" / "refs" / "remotes" / "origin").mkdir(parents=True)
+    (root / ".git" / "refs" / "remotes" / "origin" / "HEAD").write_text("ref: refs/remotes/origin/next\n")
+    monkeypatch.chdir(root)
+    assert main(["init", "--dry-run", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["default_branch"] == "next"
 
 
-def test_a_linked_working_tree_knows_its_branches(tmp_path: Path) -> None:
-    make(tmp_path / "a", {".git/refs/remotes/origin/HEAD": "ref: refs/remotes/origin/next\n"})
-    linked = tmp_path / "a" / ".git" / "worktrees" / "b"
-    linked.mkdir(parents=True)
-    (linked / "commondir").write_text("../..\n")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / ".git").write_text(f"gitdir: {linked}\n")
-    assert init.default_branch(tmp_path / "b") == "next"
+def test_the_workflows_that_are_written_are_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    for name, files in REPOSITORIES.items():
+        monkeypatch.chdir(make(tmp_path / name, files))
+        assert main(["init"]) == 0
+        written.append(str(tmp_path / name / init.WORKFLOW))
+    (linter,) = (step for step in lint_steps() if step.name == "actionlint")
+    words = tool("go", "tool", "actionlint", "-shellcheck", tool("shellcheck")[0], "-pyflakes", "", *written)
+    done = subprocess.run(
+        words,
+        check=False,
+        cwd=linter.cwd,
+        env={**os.environ, **linter.environ},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@given(name=st.text(max_size=20), branch=st.text(max_size=20))
-def test_any_name_is_written_so_that_it_can_be_read(name: str, branch: str) -> None:
-    if any(0xD800 <= ord(char) <= 0xDFFF for char in name + branch):
-        return
-    project = tomllib.loads(init.configuration_text(name, branch, []))["project"]
-    assert (project["name"], project["default-branch"]) == (name, branch)
-
-
-@given(text=st.text(max_size=200))
-def test_whatever_the_files_hold_nothing_is_raised(
-    text: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    root = tmp_path_factory.mktemp("any")
-    for name in ("pyproject.toml", "package.json", "tox.ini", "setup.cfg", "CMakeLists.txt", "Cargo.toml"):
-        (root / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert {suite.name for suite in detected_suites(root)} <= {"rust", "cmake", "js", "unit"}
+def test_a_hostile_name_breaks_neither_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = os.fsdecode(b'a\n"quoted" \xff ${{ x }} \\ [1]')
+    root = make(tmp_path / folder, REPOSITORIES["pytest"])
+    subprocess.run(
+        ["git", "-C", root, "symbolic-ref", "HEAD", "refs/heads/a'b\"c{}+1"], check=True, timeout=60
+    )
+    monkeypatch.chdir(root)
+    assert main(["init"]) == 0
+    settings = load_settings(root, environ={})
+    assert settings.default_branch == "a'b\"c{}+1"
+    assert settings.name == folder.replace("\udcff", "\ufffd")
