@@ -35,20 +35,28 @@ EXIT_CODES: dict[int, str] = {
 
 
 class CiRunnerError(Exception):
-    """An error with a cause, a place and a fix; the command line prints these and no traceback."""
+    """An error with a cause, a place, details of a line each, and a fix; the command line prints these and no traceback."""
 
     exit_code: ClassVar[int] = USAGE
 
-    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        fix: str | None = None,
+        details: Sequence[str] = (),
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.fix = fix
+        self.details = tuple(details)
 
     def lines(self) -> list[str]:
-        """The two lines a person reads at 2 a.m."""
+        """The lines a person reads at 2 a.m.; two, if there are no details."""
         place = f" ({self.where})" if self.where else ""
-        lines = [f"ci-runner: error: {self.what}{place}"]
+        lines = [f"ci-runner: error: {self.what}{place}", *(f"  {detail}" for detail in self.details)]
         if self.fix:
             lines.append(f"fix: {self.fix}")
         return lines
@@ -69,13 +77,8 @@ class ConfigurationError(CiRunnerError):
         fix: str | None = None,
         problems: Sequence[str] = (),
     ) -> None:
-        super().__init__(what, where=where, fix=fix)
+        super().__init__(what, where=where, fix=fix, details=problems)
         self.problems = tuple(problems)
-
-    def lines(self) -> list[str]:
-        """The summary, one line a problem, and the fix."""
-        first, *rest = super().lines()
-        return [first, *(f"  {problem}" for problem in self.problems), *rest]
 
 
 class EventError(CiRunnerError):

@@ -206,6 +206,7 @@ class MachineSpec:
     spot: str = "never"
     max_minutes: float | None = None
     max_price_per_hour: float | None = None
+    max_price_per_run: float | None = None
     python: str | None = None
     cpus: float | None = None
     memory_mb: int | None = None
@@ -275,6 +276,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OfferAttempt:
+    """One try to get a machine: where, of what type, from when to when, and why it failed if it did."""
+
+    zone: str | None = None
+    type: str | None = None
+    spot: bool = False
+    price_per_hour: float = 0.0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    failure: str | None = None  # a kind of providers/failures.py; None: this try brought the machine
+    text: str = ""  # what the provider said, one line of foreign text
+    code: str | None = None  # the provider's own word for it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A machine borrowed until a time; `id` is fixed and recorded before anything is created."""
 
@@ -297,6 +313,7 @@ class Lease:
     price_per_hour: float = 0.0
     labels: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what a reader of the report must know, such as "with uncommitted changes"
+    tries: tuple[OfferAttempt, ...] = ()  # every try to get this machine, the one that brought it last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

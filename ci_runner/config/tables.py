@@ -92,6 +92,9 @@ class MachineTable(Table):
     )
     max_minutes: PositiveNumber | None = Field(None, description="The longest lease.")
     max_price_per_hour: Amount | None = Field(None, description="No machine that costs more, in dollars.")
+    max_price_per_run: Amount | None = Field(
+        None, description="No lease that would cost more if it lasted to its expiry, in dollars."
+    )
     python: Filled | None = Field(
         None, description="The interpreter of the tests; relative paths start at the configuration."
     )
