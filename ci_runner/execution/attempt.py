@@ -96,12 +96,9 @@ def run_attempt(
             error = explain_no_pytest(prepared)
             if error is not None:
                 attempt = dataclasses.replace(attempt, state=AttemptState.SETUP_FAILED, reason=error.what)
-    except SetupError as caught:
+    except CiRunnerError as caught:
         error = caught
-        attempt = dataclasses.replace(attempt, state=AttemptState.SETUP_FAILED, reason=caught.what)
-    except MachineError as caught:
-        error = caught
-        attempt = dataclasses.replace(attempt, state=AttemptState.PREEMPTED, reason=caught.what)
+        attempt = _broken_off(session, attempt, caught)
     attempt = dataclasses.replace(attempt, ended_at=session.clock())
     session.folder.write_attempt(attempt)
     session.listener.attempt_ended(attempt)
@@ -112,6 +109,16 @@ def run_attempt(
         fault=_fault(attempt, collected, sidecar),
         error=error,
     )
+
+
+def _broken_off(session: Session, attempt: Attempt, error: CiRunnerError) -> Attempt:
+    """The attempt that an error ended. A machine that goes because the run is cancelled was not taken away."""
+    if session.cancellation.requested:
+        reason = f"cancelled by {session.cancellation.reason}"
+        return dataclasses.replace(attempt, state=AttemptState.CANCELLED, reason=reason)
+    lost = isinstance(error, MachineError) and not isinstance(error, SetupError)
+    state = AttemptState.PREEMPTED if lost else AttemptState.SETUP_FAILED
+    return dataclasses.replace(attempt, state=state, reason=error.what)
 
 
 def build_command(

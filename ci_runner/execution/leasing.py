@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ci_runner.errors import CapacityError, CiRunnerError
@@ -25,8 +26,14 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def borrowed(session: Session, selection: Selection) -> Iterator[tuple[Provider, Lease]]:
-    """A ready machine for the length of the block. The lease's identity exists before the machine does (law 1)."""
+def borrowed(
+    session: Session, selection: Selection, given_back: Callable[[Lease, str | None], None]
+) -> Iterator[tuple[Provider, Lease]]:
+    """A ready machine for the length of the block. The lease's identity exists before the machine does (law 1).
+
+    `given_back` is told the lease afterwards, and what went wrong if the machine may still be there: that is no
+    reason to lose what the block came to.
+    """
     machine = machine_of(session, selection)
     provider = session.provider_of(machine.provider)
     lease = request(session, selection, machine)
@@ -44,8 +51,25 @@ def borrowed(session: Session, selection: Selection) -> Iterator[tuple[Provider,
                 session.listener.note(note)
             yield provider, lease
         finally:
-            provider.release(lease)
-            session.listener.released(dataclasses.replace(lease, state=LeaseState.GONE))
+            given_back(*_release(session, provider, lease))
+
+
+def _release(session: Session, provider: Provider, lease: Lease) -> tuple[Lease, str | None]:
+    """Give a machine back; the lease as it is then, and what a person must know if that failed."""
+    try:
+        provider.release(lease)
+    except (CiRunnerError, OSError) as error:
+        text = f"machine {lease.id} could not be given back: {error}"
+        if isinstance(error, CiRunnerError) and error.fix:
+            text += f"; {error.fix}"
+        if lease.machine.provider != "local":
+            until = datetime.fromtimestamp(lease.expires_at, UTC)
+            text += f"; it is to end by itself at {until:%Y-%m-%d %H:%M} UTC: look for it under this name to be sure"
+        session.listener.note(text)
+        return dataclasses.replace(lease, state=LeaseState.RELEASING), text
+    gone = dataclasses.replace(lease, state=LeaseState.GONE)
+    session.listener.released(gone)
+    return gone, None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ci_runner.execution.schedule import Capacity, next_to_start
 from ci_runner.execution.selection import run_selection
 from ci_runner.execution.session import Session, Signals
 from ci_runner.model import Plan, RunResult, Selection, SuiteResult, Verdict
-from ci_runner.results.whole import total, verdict_of_run, worst
+from ci_runner.results.whole import cost_of, total, verdict_of_run, worst
 
 if TYPE_CHECKING:
     from ci_runner.execution.listener import Listener
@@ -56,17 +56,7 @@ def conclude(
         exit_code=exit_code,
         findings=tuple(finding for result in suites for finding in result.findings),
         notes=tuple(notes),
-        cost_usd=sum(_cost(result) for result in suites),
-    )
-
-
-def _cost(result: SuiteResult) -> float:
-    """Dollars for the time that the leases were held, by the second."""
-    ends = [attempt.ended_at for attempt in result.attempts if attempt.ended_at is not None]
-    if not ends:
-        return 0.0
-    return sum(
-        lease.price_per_hour * max(0.0, max(ends) - lease.created_at) / 3600.0 for lease in result.leases
+        cost_usd=sum(cost_of(result) for result in suites),
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ci_runner.results.whole import cost_of
+
 if TYPE_CHECKING:
     from ci_runner.model import Counts, Lease, RunResult, Selection, SuiteResult
 
@@ -104,12 +106,7 @@ def spent(result: RunResult) -> str:
 
 def suite_cost(result: SuiteResult) -> float:
     """Dollars for the time in which the suite's machines were held, until its last attempt ended."""
-    ends = [attempt.ended_at for attempt in result.attempts if attempt.ended_at is not None]
-    if not ends:
-        return 0.0
-    return sum(
-        lease.price_per_hour * max(0.0, max(ends) - lease.created_at) / 3600 for lease in result.leases
-    )
+    return cost_of(result)
 
 
 def machine_text(lease: Lease) -> str:

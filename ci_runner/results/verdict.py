@@ -12,6 +12,7 @@ from ci_runner import errors
 from ci_runner.config.settings import Quarantine
 from ci_runner.model import (
     Attempt,
+    AttemptState,
     CaseResult,
     Counts,
     Outcome,
@@ -121,12 +122,18 @@ def problems_of(tries: Tries, cases: Sequence[CaseResult]) -> list[Problem]:
     whole = not any(case.outcome is Outcome.MISSING for case in cases)
     base = max(number for number, (attempt, _) in enumerate(tries) if number == 0 or attempt.kind in WHOLE)
     found = []
-    for number, (_attempt, collected) in enumerate(tries):
+    for number, (attempt, collected) in enumerate(tries):
         healed = number < base and whole and _made_up_for(tries, number, base)
+        healed = healed or _tried_elsewhere(attempt, last=number == len(tries) - 1)
         for problem in collected.problems:
             heals = healed and problem.kind in OF_THE_END
             found.append(dataclasses.replace(problem, fatal=False) if heals else problem)
     return list(dict.fromkeys(found))
+
+
+def _tried_elsewhere(attempt: Attempt, *, last: bool) -> bool:
+    """Whether this is a retry whose machine was taken away, and which therefore was done again on another one."""
+    return attempt.kind == "retry" and attempt.state is AttemptState.PREEMPTED and not last
 
 
 def _made_up_for(tries: Tries, number: int, base: int) -> bool:
@@ -134,7 +141,11 @@ def _made_up_for(tries: Tries, number: int, base: int) -> bool:
     later = tries[number + 1 : base + 1]
     if any(attempt.kind == "fallback" for attempt, _ in later):
         return True
-    return tries[number][1].expected is not None or tries[base][1].expected is not None
+    if tries[number][1].expected is not None or tries[base][1].expected is not None:
+        return True
+    # Nobody knew what was owed, as with a suite that only leaves files: then all of it was run again.
+    told = {case.id for case in tries[base][1].cases}
+    return all(case.id in told for _, found in tries[:base] for case in found.cases)
 
 
 def count(cases: Iterable[CaseResult]) -> Counts:

@@ -35,6 +35,20 @@ def total(parts: Iterable[Counts]) -> Counts:
     return Counts(**{name: sum(getattr(item, name) for item in items) for name in Counts.__slots__})
 
 
+def cost_of(result: SuiteResult) -> float:
+    """Dollars for the time in which a suite's machines were held, by the second: each until its own last attempt ended.
+
+    A machine on which nothing was tried counts until the next one was asked for.
+    """
+    dollars = 0.0
+    for number, lease in enumerate(result.leases):
+        ends = [a.ended_at for a in result.attempts if a.lease_id == lease.id and a.ended_at is not None]
+        ends = ends or [later.created_at for later in result.leases[number + 1 : number + 2]]
+        if ends:
+            dollars += lease.price_per_hour * max(0.0, max(ends) - lease.created_at) / 3600.0
+    return dollars
+
+
 def verdict_of_run(suites: Sequence[SuiteResult], plan: Plan, exit_code: int) -> Verdict:
     """The one word on top: anything that keeps results from being known outranks what they say."""
     verdicts = {result.verdict for result in suites}
