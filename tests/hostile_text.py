@@ -13,15 +13,18 @@ ALLOWED_IN_MARKDOWN = {"details", "/details", "summary", "/summary", "code", "/c
 REFERENCE = re.compile(r"@\w|://|\bwww\.|\bGH-\d|#\d|\b[0-9a-f]{40}\b|mailto:|xmpp:", re.IGNORECASE)
 
 
-def active_in_markdown(text: str) -> list[str]:
-    """What a reader of GitHub's Markdown could click, be pinged by, be tracked by or not see."""
+def active_in_markdown(text: str, *, allowed: str | None = None) -> list[str]:
+    """What a reader of GitHub's Markdown could click, be pinged by, be tracked by or not see.
+
+    `allowed` is the pattern of addresses that links of ours lead to.
+    """
     found: list[str] = []
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
-        found += _of_token(token)
+        found += _of_token(token, allowed)
     return found
 
 
-def _of_token(token: Token) -> list[str]:
+def _of_token(token: Token, allowed: str | None = None) -> list[str]:
     found: list[str] = []
     if token.type in ("html_block", "html_inline"):
         found += [
@@ -31,12 +34,13 @@ def _of_token(token: Token) -> list[str]:
         ]
         bare = re.sub(r"<code>.*?</code>", "", token.content)
         found += [f"reference {word!r}" for word in REFERENCE.findall(bare)]
-    if token.type in ("link_open", "image", "hr", "s_open"):
+    ours = token.type == "link_open" and allowed and re.match(allowed, str(token.attrs.get("href")))
+    if token.type in ("link_open", "image", "hr", "s_open") and not ours:
         found.append(f"{token.type} {token.attrs}")
     if token.type == "text" and REFERENCE.search(token.content):
         found.append(f"reference in {token.content[:80]!r}")
     for child in token.children or ():
-        found += _of_token(child)
+        found += _of_token(child, allowed)
     return found
 
 

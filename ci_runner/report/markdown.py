@@ -51,7 +51,7 @@ def html_text(foreign: object, limit: int = MESSAGE_LIMIT) -> Trusted:
 
 def code(foreign: object, limit: int = MESSAGE_LIMIT, *, cell: bool = False) -> Trusted:
     """Foreign text as a code span; in a table's cell a pipe needs a backslash even there."""
-    line = one_line(str(foreign), limit).strip() or "(empty)"
+    line = no_comment(one_line(str(foreign), limit)).strip() or "(empty)"
     longest = max((len(run) for run in _TICKS.findall(line)), default=0)
     fence = "`" * (longest + 1)
     if cell:
@@ -67,10 +67,15 @@ def cell(foreign: object) -> Trusted:
 
 def block(foreign: object, language: str = "text") -> Trusted:
     """Foreign lines as a fenced block whose fence is longer than any run of backticks in it."""
-    lines = neutralise(str(foreign)).strip("\n")
+    lines = no_comment(neutralise(str(foreign))).strip("\n")
     longest = max((len(run) for run in _TICKS.findall(lines)), default=0)
     fence = "`" * max(3, longest + 1)
     return Trusted(f"{fence}{language}\n{lines}\n{fence}")
+
+
+def no_comment(foreign: str) -> str:
+    """Text without the beginning of an HTML comment: nothing foreign may look like one of our hidden markers."""
+    return foreign.replace("<!--", f"<{BREAK}!--")
 
 
 def _finalize(value: object) -> object:

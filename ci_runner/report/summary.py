@@ -6,6 +6,7 @@ from typing import Any
 
 from ci_runner.model import RunResult, Verdict
 from ci_runner.report import explain, view, words
+from ci_runner.report.budget import fit
 from ci_runner.report.excerpt import clip
 from ci_runner.report.markdown import code, environment, text
 
@@ -36,10 +37,10 @@ SHED = (
 def render_summary_markdown(result: RunResult, *, budget_bytes: int = BUDGET_BYTES) -> str:
     """Markdown for GITHUB_STEP_SUMMARY; whole sections are shed, with a line that says which."""
     template = environment().get_template("summary.md.j2")
-    values = _values(result)
+    values = summary_values(result)
     if is_plain_green(result):
-        return _fit(template, values, ("head", "green"), (("green", "suites"),), budget_bytes)
-    return _fit(template, values, ORDER, SHED, budget_bytes)
+        return fit(template, values, ("head", "green"), (("green", "suites"),), budget_bytes)
+    return fit(template, values, ORDER, SHED, budget_bytes)
 
 
 def is_plain_green(result: RunResult) -> bool:
@@ -54,25 +55,7 @@ def is_plain_green(result: RunResult) -> bool:
     )
 
 
-def _fit(
-    template: Any,
-    values: dict[str, Any],
-    order: tuple[str, ...],
-    shed: tuple[tuple[str, str], ...],
-    budget: int,
-) -> str:
-    for kept in range(len(shed) + 1):
-        gone = dict(shed[:kept])
-        values = {**values, "details": "details" not in gone, "left_out": ", ".join(gone.values())}
-        context = template.new_context(values)
-        names = [name for name in order if name not in gone] + (["left_out"] if gone else [])
-        made = "".join("".join(template.blocks[name](context)) for name in names).rstrip("\n") + "\n"
-        if len(made.encode()) <= budget:
-            return made
-    return made.encode()[: max(0, budget)].decode("utf-8", "ignore")
-
-
-def _values(result: RunResult) -> dict[str, Any]:
+def summary_values(result: RunResult) -> dict[str, Any]:
     failing = view.failures(result, limit=SHOWN_FAILURES)
     missing = view.missing(result)
     red = result.counts.failed + result.counts.errored

@@ -77,11 +77,12 @@ def failures(result: RunResult, *, limit: int, details_limit: int = 20_000) -> l
         for case in explain.red_cases(suite):
             if len(found) >= limit:
                 return found
-            found.append(_failure(suite.selection, case, details_limit))
+            found.append(failure(suite.selection, case, details_limit))
     return found
 
 
-def _failure(selection: Selection, case: CaseResult, details_limit: int) -> Failure:
+def failure(selection: Selection, case: CaseResult, details_limit: int) -> Failure:
+    """One red test with what a reader needs of it."""
     details = case.details or ""
     excerpt = traceback_excerpt(details) if details else ""
     whole = clip(details, details_limit)
