@@ -92,12 +92,13 @@ def _without_title(body: str, part: Part) -> str:
 
 
 def merged(parts: Sequence[Part], mine: Part) -> list[Part]:
-    """The parts with mine in place of an older one of the same key; parts of another commit are gone."""
-    if any(
-        part.key == mine.key and part.commit == mine.commit and part.started > mine.started for part in parts
-    ):
-        return [part for part in parts if part.commit == mine.commit]
-    return [part for part in parts if part.key != mine.key and part.commit == mine.commit] + [mine]
+    """The parts with mine in place of an older one of its key; the newest commit's run is the one that counts."""
+    if any(part.commit != mine.commit and part.started > mine.started for part in parts):
+        return list(parts)
+    same = [part for part in parts if part.commit == mine.commit]
+    if any(part.key == mine.key and part.started > mine.started for part in same):
+        return same
+    return [*(part for part in same if part.key != mine.key), mine]
 
 
 def headline(parts: Sequence[Part]) -> str:

@@ -181,8 +181,9 @@ def test_a_newer_part_replaces_an_older_one_and_a_new_commit_replaces_all() -> N
     old, new = part("a", started=1.0), part("a", started=2.0, body="newer")
     assert merged([old, part("b")], new) == [part("b"), new]
     assert merged([new], old) == [new]
-    other = part("a", commit="b" * 40)
+    other = part("a", commit="b" * 40, started=3.0)
     assert merged([new, part("b")], other) == [other]
+    assert merged([other], new) == [other]
 
 
 def test_too_many_parts_shrink_and_green_ones_first() -> None:
