@@ -75,9 +75,10 @@ class ConfigurationError(CiRunnerError):
         *,
         where: str | None = None,
         fix: str | None = None,
+        details: Sequence[str] = (),
         problems: Sequence[str] = (),
     ) -> None:
-        super().__init__(what, where=where, fix=fix, details=problems)
+        super().__init__(what, where=where, fix=fix, details=(*problems, *details))
         self.problems = tuple(problems)
 
 

@@ -1,0 +1,197 @@
+"""Gets a machine: one offer after the other, nothing left of a failed try, and every try remembered."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ci_runner.errors import CiRunnerError, MachineError
+from ci_runner.model import Lease, OfferAttempt
+from ci_runner.providers.choice import Choice, GiveUp, Next, arrange, failure_of
+from ci_runner.providers.failures import ProviderError
+
+if TYPE_CHECKING:
+    from ci_runner.execution.session import Cancellation
+    from ci_runner.providers.base import Offer, Provider, Source
+    from ci_runner.providers.book import Book
+
+RELEASE_TRIES = 3
+RELEASE_PAUSE = 1.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """A ready machine, and every try that it took."""
+
+    lease: Lease
+    attempts: tuple[OfferAttempt, ...]
+
+
+def lease_machine(
+    provider: Provider,
+    lease: Lease,
+    offers: Iterable[Offer],
+    source: Source,
+    *,
+    deadline: float,
+    book: Book,
+    cancellation: Cancellation,
+    say: Callable[[OfferAttempt], None],
+    budget: float | None = None,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], object] | None = None,
+    rng: random.Random | None = None,
+) -> Leased:
+    """A ready machine for this lease, from the first offer that works, before the deadline on `clock`.
+
+    The lease is in the book before anything is made for it. Whatever ends this without a machine, nothing is left:
+    the lease is released and closed in the book, or stays open there for the reaper if that failed. `say` hears of
+    every try as it ends. Raises the error that the failures amount to, with a line for each; Cancelled.
+    """
+    seconds = max(0.0, lease.expires_at - lease.created_at)
+    search = _Search(
+        provider=provider,
+        lease=lease,
+        source=source,
+        deadline=deadline,
+        cancellation=cancellation,
+        say=say,
+        clock=clock,
+        sleep=sleep or cancellation.wait,
+        rng=rng or random.Random(),  # noqa: S311 - spreads retries, hides nothing
+    )
+    choice = arrange(lease.machine, offers, seconds=seconds, budget=budget)
+    book.request(lease)
+    try:
+        found = search.run(choice)
+    except BaseException:
+        if search.give_back():
+            book.close(lease, at=clock(), how="never ready")
+        raise
+    notes = tuple(str(dropped) for dropped in choice.dropped if dropped.for_money)
+    found = dataclasses.replace(found, tries=tuple(search.tries), notes=(*found.notes, *notes))
+    return Leased(lease=found, attempts=found.tries)
+
+
+class _Search:
+    """One acquisition: what it works with, and what it has tried."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        lease: Lease,
+        source: Source,
+        deadline: float,
+        cancellation: Cancellation,
+        say: Callable[[OfferAttempt], None],
+        clock: Callable[[], float],
+        sleep: Callable[[float], object],
+        rng: random.Random,
+    ) -> None:
+        self.tries: list[OfferAttempt] = []
+        self._provider = provider
+        self._lease = lease
+        self._source = source
+        self._deadline = deadline
+        self._cancellation = cancellation
+        self._say = say
+        self._clock = clock
+        self._sleep = sleep
+        self._rng = rng
+        self._target: Lease | None = None  # what may exist now
+
+    def run(self, choice: Choice) -> Lease:
+        """Try until there is a machine or nothing left to try."""
+        first: CiRunnerError | None = None
+        while True:
+            match choice.next(left=self._deadline - self._clock(), jitter=self._rng.random()):
+                case GiveUp(error=error):
+                    # one try that no provider classified: its own error says more than a list of one
+                    raise first if first is not None and len(self.tries) == 1 else error
+                case Next(offer=offer, wait=wait):
+                    self._wait(wait)
+                    found = self._try(offer)
+                    if isinstance(found, Lease):
+                        return found
+                    failure = failure_of(found)
+                    if failure is None:
+                        raise found
+                    first = found if not self.tries[1:] and not isinstance(found, ProviderError) else None
+                    choice = choice.failed(offer, failure)
+
+    def _wait(self, seconds: float) -> None:
+        self._cancellation.check()
+        if seconds > 0:
+            log.info("lease %s: trying again in %.1f s", self._lease.id, seconds)
+            self._sleep(seconds)
+            self._cancellation.check()
+
+    def _try(self, offer: Offer) -> Lease | CiRunnerError:
+        """One try; a failed one is cleared away before it is told."""
+        began = self._clock()
+        self._target = dataclasses.replace(
+            self._lease, zone=offer.zone, spot=offer.spot, price_per_hour=offer.price_per_hour
+        )
+        log.info("leasing %s for lease %s", offer, self._lease.id)
+        try:
+            ready = self._provider.acquire(
+                self._target, offer, self._source, seconds=max(1.0, self._deadline - began)
+            )
+            self._cancellation.check()
+        except CiRunnerError as error:
+            self._cancellation.check()  # an error that the cancellation caused is not the machine's
+            self._tell(offer, began, error)
+            self._clear(error)
+            return error
+        self._tell(offer, began, None)
+        return ready
+
+    def _tell(self, offer: Offer, began: float, error: CiRunnerError | None) -> None:
+        failure = failure_of(error) if error is not None else None
+        tried = OfferAttempt(
+            zone=offer.zone,
+            type=offer.machine.type,
+            spot=offer.spot,
+            price_per_hour=offer.price_per_hour,
+            started_at=began,
+            ended_at=self._clock(),
+            failure=None if error is None else failure.kind.value if failure else "error",
+            text=failure.text if failure else str(error or ""),
+            code=failure.code if failure else None,
+        )
+        self.tries.append(tried)
+        self._say(tried)
+
+    def _clear(self, cause: CiRunnerError) -> None:
+        """Release what a failed try left, surely: a second machine under the same id would hide the first."""
+        if not self.give_back():
+            raise MachineError(
+                f"what a failed try left of lease {self._lease.id} could not be given back",
+                where=str(self._target.zone if self._target else ""),
+                fix=f"ci-runner machines release {self._lease.id}",
+                details=[f"{tried.zone}: {tried.failure}: {tried.text}" for tried in self.tries],
+            ) from cause
+
+    def give_back(self) -> bool:
+        """Release what may exist, in several tries; whether nothing can be left."""
+        if self._target is None:
+            return True
+        for number in range(RELEASE_TRIES):
+            try:
+                self._provider.release(self._target)
+            except (CiRunnerError, OSError) as error:
+                log.warning("lease %s could not be given back: %s", self._lease.id, error)
+                if number + 1 < RELEASE_TRIES:
+                    self._sleep(RELEASE_PAUSE * 2**number)
+            else:
+                self._target = None
+                return True
+        return False
