@@ -55,11 +55,22 @@ def run(arguments: Namespace) -> int:
 
 def _plan(arguments: Namespace) -> tuple[Settings, Plan]:
     from ci_runner.cli import running
-    from ci_runner.plan.select import select
+    from ci_runner.errors import UsageError
+    from ci_runner.plan.select import empty_reason, select
 
     settings = running.settings_of(arguments.config, ())
     event = running.event_of(settings, event=None, event_name=None, changed_files=None)
-    return settings, select(event, settings, names=[arguments.suite])
+    plan = select(event, settings, names=[arguments.suite])
+    if not plan.selected:
+        what, fix = empty_reason(plan)
+        raise UsageError(what, fix=fix)
+    if len(plan.selected) > 1:
+        names = [selection.suite.name for selection in plan.selected]
+        raise UsageError(
+            f'"{arguments.suite}" stands for {len(names)} suites, and one is compared at a time',
+            fix=f"name one of: {', '.join(names[:12])}",
+        )
+    return settings, plan
 
 
 def _once(
@@ -81,12 +92,25 @@ def _once(
 
 
 def _arm(result: RunResult, runner: Runner, folder: Path) -> ArmRun:
-    """What a run says of its arm. Raises ResultsError if the runner could not run the suite at all."""
+    """What a run says of its arm. Raises an error with the run's exit code if it says nothing."""
     from ci_runner import errors
     from ci_runner.checks.ab import arm_run
 
+    if result.exit_code == errors.CANCELLED:
+        raise errors.Cancelled("cancelled; the runs so far were not compared", where=str(folder.parent))
     if result.exit_code not in (errors.OK, errors.TESTS_FAILED):
-        raise errors.ResultsError(
+        known: tuple[type[errors.CiRunnerError], ...] = (
+            errors.UsageError,
+            errors.CapacityError,
+            errors.QuotaError,
+            errors.AuthenticationError,
+            errors.BudgetError,
+            errors.PreemptionError,
+            errors.MachineError,
+            errors.TrustError,
+        )
+        kinds = {kind.exit_code: kind for kind in known}
+        raise kinds.get(result.exit_code, errors.ResultsError)(
             f"the {runner.value} runner gave no result to compare (exit {result.exit_code})",
             where=str(folder),
             fix="read the report there; A/B needs runs that end",
@@ -96,6 +120,7 @@ def _arm(result: RunResult, runner: Runner, folder: Path) -> ArmRun:
         raise errors.ResultsError(
             f"the {runner.value} runner broke and the other took over: {suite.fallback_reason}",
             where=str(folder),
+            fix="read the report there; A/B needs both runners whole",
         )
     first = suite.attempts[0]
     return arm_run(

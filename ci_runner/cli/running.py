@@ -28,7 +28,7 @@ from ci_runner.execution.folder import RunFolder, default_folder, new_run_id
 from ci_runner.execution.run import OneAtATime, in_ci
 from ci_runner.execution.session import Session
 from ci_runner.github.commands import one_line
-from ci_runner.github.event import event_from, local_event, read_changed_files
+from ci_runner.github.event import find_event
 from ci_runner.model import Event, Plan, Runner, RunResult, Selection, Shard, Suite
 from ci_runner.plan.select import select
 from ci_runner.providers.base import Source
@@ -62,16 +62,14 @@ def event_of(
     settings: Settings, *, event: str | None, event_name: str | None, changed_files: str | None
 ) -> Event:
     """The event that the run answers to: the one named, GitHub's own, or the person at the keyboard."""
-    if event:
-        found = event_from(Path(event), name=event_name)
-    elif in_ci(os.environ) and os.environ.get("GITHUB_EVENT_PATH"):
-        path, name = Path(os.environ["GITHUB_EVENT_PATH"]), os.environ.get("GITHUB_EVENT_NAME")
-        found = event_from(path, name=name, environ=os.environ)
-    else:
-        found = local_event(settings.root)
-    if changed_files:
-        found = dataclasses.replace(found, changed_files=read_changed_files(Path(changed_files)))
-    return found
+    return find_event(
+        settings.root,
+        os.environ if in_ci(os.environ) else {},
+        file=Path(event) if event else None,
+        name=event_name,
+        changed_files=Path(changed_files) if changed_files else None,
+        default_branch=settings.default_branch,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
