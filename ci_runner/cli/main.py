@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ci_runner.cli.results",
         "say what JUnit files and run folders come to; merge and convert them",
     ),
+    "report": (
+        "ci_runner.cli.report",
+        "join the results of all jobs, compare them with the base, tell people",
+    ),
     "config": ("ci_runner.cli.config", "show every setting and where it comes from; print the schema"),
     "ab": ("ci_runner.cli.ab", "compare the python and the shell runner on one suite, test by test"),
     "history": ("ci_runner.cli.history", "list and show the records of earlier runs"),

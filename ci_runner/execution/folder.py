@@ -22,13 +22,18 @@ def new_run_id(now: float) -> str:
 
 
 def default_folder(root: Path, run_id: str) -> Path:
-    """The folder of a run beside the configuration; `.ci-runner` hides itself from git."""
+    """The folder of a run beside the configuration."""
+    return hidden_home(root) / "runs" / run_id
+
+
+def hidden_home(root: Path) -> Path:
+    """`.ci-runner` beside the configuration, made if need be; it hides itself from git."""
     home = root / HOME
     home.mkdir(parents=True, exist_ok=True)
     ignore = home / ".gitignore"
     if not ignore.exists():
         write_atomically(ignore, b"*\n")
-    return home / "runs" / run_id
+    return home
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ci_runner import __version__, codec
-from ci_runner.execution.folder import write_atomically
+from ci_runner.execution.folder import hidden_home, write_atomically
 from ci_runner.model import AttemptState, CaseResult, Problem, RunResult, SuiteResult, Verdict
 from ci_runner.report import words
 
@@ -247,7 +247,10 @@ def _keep(result: RunResult, settings: Settings) -> None:
     from ci_runner.errors import CiRunnerError
     from ci_runner.history.store import open_store
 
+    place = settings.stores.get("history")
+    if place is None:
+        hidden_home(settings.root)
     try:
-        publish_records(result, open_store(settings.stores.get("history"), settings.root))
+        publish_records(result, open_store(place, settings.root))
     except CiRunnerError as error:
         raise ValueError(error.what) from error

@@ -14,6 +14,7 @@ from ci_runner.model import (
     Attempt,
     Event,
     Finding,
+    FlagDecision,
     Lease,
     Plan,
     Problem,
@@ -78,6 +79,9 @@ def _suite(part: Part, selection: Selection | None, told: Mapping[str, Any], pat
             reason="found in a file of results",
             rule="command line",
         )
+    decided = _each(FlagDecision, [told.get("runner")])
+    if decided:  # what was used may have been forced on the command line, against the plan
+        selection = dataclasses.replace(selection, runner=decided[0])
     return SuiteResult(
         selection=selection,
         verdict=part.verdict,

@@ -1,0 +1,167 @@
+"""What `report` does between the results and the people: the trusted event, the base, the publishers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ci_runner.checks.compare import Comparison, compare
+from ci_runner.errors import CiRunnerError
+from ci_runner.model import RunResult
+from ci_runner.report.comment import Context
+from ci_runner.report.loading import Joined
+
+if TYPE_CHECKING:
+    from ci_runner.config.settings import Settings
+
+
+@dataclass(slots=True)
+class Told:
+    """What was told to whom, in words, and the address of the comment if there is one."""
+
+    lines: list[str] = field(default_factory=list)
+    comment_url: str = ""
+    failed: list[str] = field(default_factory=list)
+
+
+def settings_of(config: str | None, environ: Mapping[str, str]) -> Settings:
+    """The configuration; a report needs none."""
+    from ci_runner.config.load import load_settings
+
+    return load_settings(Path.cwd(), environ=environ, config_file=Path(config) if config else None)
+
+
+def with_true_event(joined: Joined, settings: Settings, environ: Mapping[str, str]) -> Joined:
+    """The results with the event of this very job: artifacts may say anything about who they belong to."""
+    path = environ.get("GITHUB_EVENT_PATH")
+    if not path:
+        return joined
+    from ci_runner.github.event import find_event
+
+    event = find_event(settings.root, environ, default_branch=settings.default_branch)
+    plan = dataclasses.replace(joined.result.plan, event=event)
+    return dataclasses.replace(joined, result=dataclasses.replace(joined.result, plan=plan))
+
+
+def context_of(
+    result: RunResult, settings: Settings, environ: Mapping[str, str], *, base: str | None
+) -> Context:
+    """The comparison with the base, and where things are."""
+    server = environ.get("GITHUB_SERVER_URL", "https://github.com").rstrip("/")
+    run = environ.get("GITHUB_RUN_ID")
+    repository = environ.get("GITHUB_REPOSITORY")
+    return Context(
+        comparison=comparison_of(result, settings, base),
+        server=server,
+        run_url=f"{server}/{repository}/actions/runs/{run}" if run and repository else None,
+    )
+
+
+def comparison_of(result: RunResult, settings: Settings, base: str | None) -> Comparison:
+    """What changed since the base; without a readable history nothing is said to be new."""
+    from ci_runner.github.local import git_at
+    from ci_runner.history.base import ancestors, base_branch_of, find_bases
+    from ci_runner.history.store import open_store
+
+    event = result.plan.event
+    branch = base or base_branch_of(event, settings.default_branch)
+    if base is not None:
+        event = dataclasses.replace(event, base_commit=None, kind="local")
+    names = [suite.selection.suite.name for suite in result.suites]
+    try:
+        commits = ancestors(git_at(settings.root), event, branch)
+        store = open_store(settings.stores.get("history"), settings.root)
+        bases = find_bases(store, names, commits, branch=branch, but=frozenset(result.run_id.split()))
+    except (CiRunnerError, OSError) as error:
+        print(f"warning: the history cannot be read, nothing is compared: {error}", file=sys.stderr)
+        bases = {}
+    return compare(result.suites, bases)
+
+
+def publish(
+    wanted: Sequence[str],
+    result: RunResult,
+    context: Context,
+    arguments: Namespace,
+    environ: Mapping[str, str],
+) -> Told:
+    """Tell everyone who was named; one who cannot be told is a line and never hides the verdict."""
+    told = Told()
+    senders: Mapping[str, Callable[[], str]] = {
+        "summary": lambda: _summary(result, arguments, environ),
+        "annotations": lambda: _annotations(result, context, arguments),
+    }
+    for name in wanted:
+        try:
+            line = senders[name]()
+        except CiRunnerError as error:
+            told.failed.append(name)
+            line = f"warning: {name} was not published: {error.what}" + (
+                f"; {error.fix}" if error.fix else ""
+            )
+        except OSError as error:
+            told.failed.append(name)
+            line = f"warning: {name} was not published: {error.strerror or error}"
+        if line:
+            told.lines.append(line)
+    return told
+
+
+def _summary(result: RunResult, arguments: Namespace, environ: Mapping[str, str]) -> str:
+    from ci_runner.report.files import append_summary
+    from ci_runner.report.summary import render_summary_markdown
+
+    if arguments.dry_run:
+        return f"would write the step summary:\n{render_summary_markdown(result)}"
+    if not environ.get("GITHUB_STEP_SUMMARY"):
+        return "summary: not written, since GITHUB_STEP_SUMMARY is not set"
+    append_summary(result, environ)
+    return ""
+
+
+def _annotations(result: RunResult, context: Context, arguments: Namespace) -> str:
+    from ci_runner.report.annotations import annotations_of, as_commands
+
+    lines = as_commands(annotations_of(result, context.comparison))
+    if arguments.dry_run:
+        return "\n".join(["would annotate:", *(line.replace("::", ": :", 1) for line in lines)])
+    return "\n".join(lines)
+
+
+def write_files(result: RunResult, folder: Path) -> list[str]:
+    """The joined files: the page, JUnit, the object. Returns what could not be written."""
+    from ci_runner.report.files import write_all
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return [problem.text for problem in write_all(result, folder)]
+
+
+def json_text(joined: Joined, context: Context, told: Told) -> str:
+    """The one object on stdout with --format json."""
+    from ci_runner import codec
+    from ci_runner.report.files import results_json
+
+    found = context.comparison
+    value = {
+        **results_json(joined.result),
+        "comparison": {
+            **{
+                name: codec.plain(getattr(found, name))
+                for name in ("new", "still", "fixed", "added", "removed")
+            },
+            "bases": {
+                name: {"commit": base.commit, "run_id": base.run_id, "distance": base.distance}
+                for name, base in (found.bases or {}).items()
+            },
+            "without_base": list(found.without_base),
+        },
+        "comment_url": told.comment_url,
+        "not_published": told.failed,
+    }
+    return json.dumps(value, indent=2)
