@@ -12,4 +12,5 @@ GENERATED: Mapping[str, str] = {
     "docs/reference/ci-runner.schema.json": "ci_runner.config.schema:json_schema_text",
     "docs/reference/configuration.md": "ci_runner.config.reference:reference_text",
     "docs/reference/command-line.md": "generated.command_line:text",
+    "docs/reference/prices.md": "ci_runner.providers.prices:reference_text",
 }
