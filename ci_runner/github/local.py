@@ -13,6 +13,7 @@ from ci_runner.errors import EventError
 from ci_runner.github.changes import parse_changed_files
 from ci_runner.github.payload import clean, is_commit
 from ci_runner.model import ChangedFile, ChangeKind, Event
+from ci_runner.providers.git import HIDDEN, READ_ONLY
 
 SECONDS = 60.0  # for one question; a repository of a million files answers in a few
 Git = Callable[[Sequence[str]], "bytes | None"]  # arguments → what git printed; None if it said no
@@ -20,7 +21,8 @@ Git = Callable[[Sequence[str]], "bytes | None"]  # arguments → what git printe
 
 def git_at(root: Path) -> Git:
     """A way to ask git about the repository around a folder."""
-    environ = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    environ = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+    environ |= {**READ_ONLY, "LC_ALL": "C"}
 
     def ask(arguments: Sequence[str]) -> bytes | None:
         command = [

@@ -16,7 +16,7 @@ def write_outputs(path: Path, values: Mapping[str, str]) -> None:
         word = f"ci_runner_{secrets.token_hex(16)}"
         text += f"{name}<<{word}\n{value}\n{word}\n"
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
     except OSError as error:
         raise UsageError(
