@@ -21,6 +21,11 @@ class FakeProvider:
         self.fail_next: list[CiRunnerError] = []  # each is raised once, by the next calls of `acquire`
         self.sources: dict[str, Source] = {}  # lease id → what was staged
         self.released: list[str] = []
+        self.refused: dict[
+            str, list[CiRunnerError]
+        ] = {}  # lease id → for its `release` and `mark`, once each
+        self.lingering: set[str] = set()  # lease ids whose deletion takes longer than a test
+        self.unreachable: CiRunnerError | None = None  # raised by every listing
         self._name = name
         self._offers = offers
         self._leases: dict[str, Lease] = {}
@@ -79,9 +84,13 @@ class FakeProvider:
     def release(self, lease: Lease) -> None:
         """Forget the entry, and break the shells that were handed out."""
         check_lease(lease)
+        self._refuse(lease)
         shell = self._shells.pop(lease.id, None)
         if shell is not None:
             shell.broken = "the machine is gone"
+        if lease.id in self.lingering and lease.id in self._leases:
+            self._change(lease, LeaseState.RELEASING)
+            return
         if self._leases.pop(lease.id, None) is not None:
             self.released.append(lease.id)
 
@@ -100,10 +109,15 @@ class FakeProvider:
 
     def mark(self, lease: Lease, at: float) -> None:
         """Write the reaper's visit on the entry."""
+        self._refuse(lease)
         found = self._leases.get(lease.id)
         if found is not None:
             labels = {**found.labels, "reap": str(int(at))}
             self._leases[lease.id] = dataclasses.replace(found, labels=labels)
+
+    def _refuse(self, lease: Lease) -> None:
+        if self.refused.get(lease.id):
+            raise self.refused[lease.id].pop(0)
 
     def _change(self, lease: Lease, state: LeaseState) -> None:
         if lease.id not in self._leases:
@@ -117,4 +131,6 @@ class FakeProvider:
 
     def leases(self, owner: str | None = None) -> list[Lease]:
         """Every entry; of one owner if named."""
+        if self.unreachable is not None:
+            raise self.unreachable
         return [lease for lease in self._leases.values() if owner is None or lease.owner == owner]
