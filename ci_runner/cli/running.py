@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ci_runner import errors
 from ci_runner.cli.remembered import with_runners, with_shards
@@ -34,6 +34,11 @@ from ci_runner.plan.select import select
 from ci_runner.providers.base import Source
 from ci_runner.providers.git import head_commit
 from ci_runner.providers.registry import provider_named
+
+if TYPE_CHECKING:
+    from ci_runner.providers.book import Book
+
+LONGEST_SHARD = 20  # characters of I/N; beyond that no number is meant
 
 
 def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
@@ -173,7 +178,14 @@ def _part(plan: Plan, index: int, total: int) -> Plan:
 def parse_shard(text: str) -> tuple[int, int]:
     """`2/4` as (2, 4). Raises UsageError for anything else."""
     index, slash, total = text.partition("/")
-    if slash and index.isascii() and total.isascii() and index.isdigit() and total.isdigit():
+    if (
+        slash
+        and len(text) <= LONGEST_SHARD
+        and index.isascii()
+        and total.isascii()
+        and index.isdigit()
+        and total.isdigit()
+    ):
         first, last = int(index), int(total)
         if 1 <= first <= last:
             return first, last
@@ -222,9 +234,18 @@ def session_of(
         runner=runner,
         live_output=live,
         shards=shards or {},
+        book=cache(lambda: book_of(settings)),
         repository=os.environ.get("GITHUB_REPOSITORY") or settings.name,
         today=datetime.fromtimestamp(now, UTC).date(),
     )
+
+
+def book_of(settings: Settings) -> Book:
+    """Where leases are written down: beside the records."""
+    from ci_runner.history.store import open_store
+    from ci_runner.providers.book import Book
+
+    return Book(open_store(settings.stores.get("history"), settings.root))
 
 
 def developer_of(environ: Mapping[str, str]) -> str:

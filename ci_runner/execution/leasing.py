@@ -8,15 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ci_runner.errors import CapacityError, CiRunnerError
+from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError
 from ci_runner.model import Lease, LeaseState, MachineSpec, Selection
 from ci_runner.providers.leases import new_lease_id
 
 if TYPE_CHECKING:
     from ci_runner.execution.session import Session
-    from ci_runner.providers.base import Provider
+    from ci_runner.providers.base import Offer, Provider, Source
 
 ACQUIRE_SECONDS = 1800.0
 WATCH_SECONDS = 0.2
@@ -37,21 +37,130 @@ def borrowed(
     machine = machine_of(session, selection)
     provider = session.provider_of(machine.provider)
     lease = request(session, selection, machine)
+    held = Held(session, provider, lease)
     session.listener.leasing(lease)
-    with given_back_at_once(session, provider, lease):
+    with held.given_back_at_once():
         try:
-            offers = provider.offers(machine)
-            if not offers:
-                raise CapacityError(
-                    f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}"
-                )
-            lease = provider.acquire(lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
+            lease = held.get()
             session.listener.leased(lease)
             for note in lease.notes:
                 session.listener.note(note)
             yield provider, lease
         finally:
-            given_back(*_release(session, provider, lease))
+            given_back(*_release(session, provider, held.lease))
+
+
+class Held:
+    """A lease on its way: what may exist of it now, so that whoever ends the run knows what to give back."""
+
+    def __init__(self, session: Session, provider: Provider, lease: Lease) -> None:
+        self.lease = lease
+        self._session = session
+        self._provider = provider
+        self._here = lease.machine.provider == "local"
+
+    def get(self) -> Lease:
+        """A ready machine: this one, or of all offers the first that works and is healthy."""
+        session, machine = self._session, self.lease.machine
+        offers = self._provider.offers(machine)
+        if not offers:
+            raise CapacityError(f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}")
+        if self._here:
+            self.lease = self._provider.acquire(
+                self.lease, offers[0], session.source, seconds=ACQUIRE_SECONDS
+            )
+            return self.lease
+        from ci_runner.providers.failover import lease_machine  # only a machine elsewhere needs it
+
+        self.lease = lease_machine(
+            Inspected(self._provider, session, self._note),
+            self.lease,
+            offers,
+            session.source,
+            deadline=session.clock() + ACQUIRE_SECONDS,
+            book=session.book(),
+            cancellation=session.cancellation,
+            say=lambda tried: session.listener.tried(self.lease, tried),
+            clock=session.clock,
+        ).lease
+        return self.lease
+
+    def _note(self, lease: Lease) -> None:
+        self.lease = lease
+
+    @contextmanager
+    def given_back_at_once(self) -> Iterator[None]:
+        """Within it, a cancellation asks for the end of a leased machine at once, whatever else is under way.
+
+        The ordinary release follows and confirms it; a machine of ours is here, and its suite gets time to end.
+        """
+        if self._here:
+            yield
+            return
+        over = threading.Event()
+        watcher = threading.Thread(
+            target=self._watch, args=(over,), name=f"give back {self.lease.id}", daemon=True
+        )
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _watch(self, over: threading.Event) -> None:
+        while not over.is_set():
+            if self._session.cancellation.wait(WATCH_SECONDS) and not over.is_set():
+                try:
+                    self._provider.release(self.lease)
+                except CiRunnerError as error:
+                    log.info("lease %s: the first try to give it back failed: %s", self.lease.id, error)
+                return
+
+
+class Inspected:
+    """A provider whose machines are looked at before they count as acquired; a sick one is a failed try."""
+
+    def __init__(self, provider: Provider, session: Session, note: Callable[[Lease], None]) -> None:
+        self._provider = provider
+        self._session = session
+        self._note = note
+
+    def acquire(self, lease: Lease, offer: Offer, source: Source, *, seconds: float) -> Lease:
+        """A machine that is ready and healthy."""
+        from ci_runner.execution.preflight import inspect
+        from ci_runner.providers.failures import Failure, Kind, ProviderError, Scope
+
+        self._note(lease)
+        ready = self._provider.acquire(lease, offer, source, seconds=seconds)
+        self._note(ready)
+        expected = expected_accelerators(offer)
+        try:
+            facts, *notes = inspect(
+                self._provider.shell(ready), ready, clock=self._session.clock, expected=expected
+            )
+        except ProviderError:
+            raise
+        except MachineError as error:  # it was there and is not any more: another one may do
+            failure = Failure(kind=Kind.UNKNOWN, scope=Scope.NOTHING, text=error.what, code="lost")
+            raise ProviderError(failure, where=error.where, fix=error.fix) from error
+        self._session.listener.checked(ready, facts)
+        return dataclasses.replace(ready, notes=(*ready.notes, *notes))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+
+def expected_accelerators(offer: Offer) -> int | None:
+    """How many the machine has to show: as configured, else as its type promises."""
+    text = offer.machine.options.get("accelerators")
+    if text is None:
+        return offer.accelerators
+    if not text.isdecimal():
+        raise ConfigurationError(
+            f"{text!r} is no number of accelerators",
+            where=f"machines.{offer.machine.name}.options.accelerators",
+        )
+    return int(text)
 
 
 def _release(session: Session, provider: Provider, lease: Lease) -> tuple[Lease, str | None]:
@@ -68,36 +177,16 @@ def _release(session: Session, provider: Provider, lease: Lease) -> tuple[Lease,
         session.listener.note(text)
         return dataclasses.replace(lease, state=LeaseState.RELEASING), text
     gone = dataclasses.replace(lease, state=LeaseState.GONE)
+    if lease.machine.provider != "local":
+        now = session.clock()
+        session.book().close(
+            lease,
+            at=now,
+            how="released",
+            cost_usd=round(lease.price_per_hour * (now - lease.created_at) / 3600.0, 6),
+        )
     session.listener.released(gone)
     return gone, None
-
-
-@contextmanager
-def given_back_at_once(session: Session, provider: Provider, lease: Lease) -> Iterator[None]:
-    """Within it, a cancellation asks for the end of a leased machine at once, whatever else is under way.
-
-    The ordinary release follows and confirms it; a machine of ours is here, and its suite gets time to end.
-    """
-    if lease.machine.provider == "local":
-        yield
-        return
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.is_set():
-            if session.cancellation.wait(WATCH_SECONDS) and not over.is_set():
-                try:
-                    provider.release(lease)
-                except CiRunnerError as error:
-                    log.info("lease %s: the first try to give it back failed: %s", lease.id, error)
-                return
-
-    watcher = threading.Thread(target=watch, name=f"give back {lease.id}", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
 
 
 def machine_of(session: Session, selection: Selection) -> MachineSpec:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ci_runner.model import Attempt, CaseResult, Lease, Plan, RunResult, SuiteResult
+    from ci_runner.model import Attempt, CaseResult, Lease, OfferAttempt, Plan, RunResult, SuiteResult
 
 
 class Listener(Protocol):
@@ -24,6 +24,14 @@ class Listener(Protocol):
 
     def leasing(self, lease: Lease) -> None:
         """A machine is being asked for."""
+        ...
+
+    def tried(self, _lease: Lease, attempt: OfferAttempt) -> None:
+        """One offer was tried: it brought the machine, or it did not."""
+        ...
+
+    def checked(self, _lease: Lease, facts: str) -> None:
+        """The machine was looked at and is healthy."""
         ...
 
     def leased(self, lease: Lease) -> None:

@@ -337,6 +337,8 @@ def _problem_of(error: CiRunnerError) -> Problem:
     kind = next((word for error_class, word in kinds if isinstance(error, error_class)), None)
     place = f" ({error.where})" if error.where else ""
     fix = f"{os.linesep}fix: {error.fix}" if error.fix else ""
+    told = f": {'; '.join(error.details)}" if error.details else ""
     return Problem(
-        kind=kind or type(error).__name__.removesuffix("Error").lower(), text=f"{error.what}{place}{fix}"
+        kind=kind or type(error).__name__.removesuffix("Error").lower(),
+        text=f"{error.what}{place}{told}{fix}",
     )

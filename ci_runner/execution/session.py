@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ci_runner.execution.folder import RunFolder
     from ci_runner.execution.listener import Listener
     from ci_runner.providers.base import Provider, Source
+    from ci_runner.providers.book import Book
 
 
 class Cancellation:
@@ -91,6 +92,7 @@ class Session:
     machine: str | None = None
     runner: Runner | None = None  # forces one runner, as A/B does
     live_output: bool = False
+    book: Callable[[], Book]  # where leases stand before anything is made for them
     repository: str = ""  # OWNER/NAME, or the project's name; a label of every machine
     shards: Mapping[str, tuple[Shard, ...]] = field(
         default_factory=dict

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ci_runner.errors import CiRunnerError, MachineError
+from ci_runner.errors import CiRunnerError
 from ci_runner.model import Lease, OfferAttempt
 from ci_runner.providers.choice import Choice, GiveUp, Next, arrange, failure_of
 from ci_runner.providers.failures import ProviderError
@@ -126,6 +126,8 @@ class _Search:
                         raise found
                     first = found if not self.tries[1:] and not isinstance(found, ProviderError) else None
                     choice = choice.failed(offer, failure)
+                    if self._target is not None:  # a second machine under the same id would hide the first
+                        raise self._stuck(choice, found)
 
     def _wait(self, seconds: float) -> None:
         self._cancellation.check()
@@ -149,7 +151,7 @@ class _Search:
         except CiRunnerError as error:
             self._cancellation.check()  # an error that the cancellation caused is not the machine's
             self._tell(offer, began, error)
-            self._clear(error)
+            self.give_back()
             return error
         self._tell(offer, began, None)
         return ready
@@ -170,15 +172,13 @@ class _Search:
         self.tries.append(tried)
         self._say(tried)
 
-    def _clear(self, cause: CiRunnerError) -> None:
-        """Release what a failed try left, surely: a second machine under the same id would hide the first."""
-        if not self.give_back():
-            raise MachineError(
-                f"what a failed try left of lease {self._lease.id} could not be given back",
-                where=str(self._target.zone if self._target else ""),
-                fix=f"ci-runner machines release {self._lease.id}",
-                details=[f"{tried.zone}: {tried.failure}: {tried.text}" for tried in self.tries],
-            ) from cause
+    def _stuck(self, choice: Choice, cause: CiRunnerError) -> CiRunnerError:
+        """Why no machine was had, when even what the failed try left cannot be given back."""
+        over = choice.next(left=0.0, jitter=0.0)
+        error = over.error if isinstance(over, GiveUp) else cause
+        left = f"what the try left could not be given back: ci-runner machines release {self._lease.id}"
+        error.fix = f"{error.fix}; {left}" if error.fix else left
+        return error
 
     def give_back(self) -> bool:
         """Release what may exist, in several tries; whether nothing can be left."""

@@ -13,7 +13,16 @@ from ci_runner.model import AttemptState, Outcome, Verdict
 from ci_runner.report import explain, words
 
 if TYPE_CHECKING:
-    from ci_runner.model import Attempt, CaseResult, Lease, Plan, RunResult, Selection, SuiteResult
+    from ci_runner.model import (
+        Attempt,
+        CaseResult,
+        Lease,
+        OfferAttempt,
+        Plan,
+        RunResult,
+        Selection,
+        SuiteResult,
+    )
 
 SHOWN_FAILURES = 20  # of each suite; the report has them all
 HEARTBEAT_SECONDS = 30.0  # a log that is silent for longer looks like a hang
@@ -118,6 +127,16 @@ class TerminalListener:
         if not _is_here(lease):
             self._row("lease", f"{one_line(words.machine_text(lease))}  asked for  {one_line(lease.id)}")
         self._leases[lease.id] = (lease, self._clock())
+
+    def tried(self, _lease: Lease, attempt: OfferAttempt) -> None:
+        """Say why an offer brought no machine."""
+        if attempt.failure is not None:
+            where = one_line(words.offer_text(attempt), 80)
+            self._row("lease", f"{where}  {one_line(words.failure_text(attempt), 300)}")
+
+    def checked(self, _lease: Lease, facts: str) -> None:
+        """Say what a leased machine has."""
+        self._row("check", one_line(facts, 200))
 
     def leased(self, lease: Lease) -> None:
         """Say that the machine is there, what it costs and when it ends by itself."""

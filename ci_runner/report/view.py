@@ -269,11 +269,18 @@ def _machine_line(result: RunResult, suite: SuiteResult, lease: Lease) -> Machin
 
 
 def machine_story(suite: SuiteResult) -> str:
-    """`us-central1-b (taken away) → us-east5-b, ready in 41 s`: "" for a suite that ran here at no cost."""
+    """`us-central1-b: no capacity → us-east5-b, ready in 41 s`: "" for a suite that ran here at no cost."""
     if all(lease.machine.provider == "local" and not lease.price_per_hour for lease in suite.leases):
         return ""
     steps = []
     for lease in suite.leases:
         where = words.machine_text(lease)
+        steps += [
+            f"{tried.zone or tried.type or 'first try'}: {words.FAILURES.get(tried.failure, tried.failure)}"
+            for tried in lease.tries
+            if tried.failure is not None
+        ]
+        if lease.tries and lease.tries[-1].failure is None:
+            where += f", ready in {words.duration(lease.tries[-1].ended_at - lease.tries[-1].started_at)}"
         steps.append(f"{where} (taken away)" if lease.state is LeaseState.PREEMPTED else where)
     return " → ".join(steps)

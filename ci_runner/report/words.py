@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ci_runner.results.whole import cost_of
 
 if TYPE_CHECKING:
-    from ci_runner.model import Counts, Lease, RunResult, Selection, SuiteResult
+    from ci_runner.model import Counts, Lease, OfferAttempt, RunResult, Selection, SuiteResult
 
 AD_HOC = "test-path"  # the suite that `--test-path` makes
 
@@ -113,6 +113,29 @@ def machine_text(lease: Lease) -> str:
     """`v6e-1 (spot) in us-east5-b`, or just the machine's name."""
     words = lease.machine.type or lease.machine.name
     return f"{words}{' (spot)' if lease.spot else ''}{f' in {lease.zone}' if lease.zone else ''}"
+
+
+FAILURES = {
+    "stockout": "no capacity",
+    "quota": "no quota",
+    "rate": "too many calls",
+    "auth": "not allowed",
+    "configuration": "cannot be had like this",
+    "preempted": "taken away while it was made",
+    "unknown": "failed",
+}
+
+
+def offer_text(attempt: OfferAttempt) -> str:
+    """`us-central1-b v6e-1 spot`."""
+    what = (attempt.zone, attempt.type, "spot" if attempt.spot else None)
+    return " ".join(part for part in what if part)
+
+
+def failure_text(attempt: OfferAttempt) -> str:
+    """`no capacity: There is no more capacity in the zone`: foreign text."""
+    word = FAILURES.get(attempt.failure or "", attempt.failure or "ready")
+    return f"{word}: {attempt.text}" if attempt.text else word
 
 
 def shell_word(text: str) -> str:
