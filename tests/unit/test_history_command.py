@@ -34,7 +34,7 @@ def test_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("list", "--store", str(folder), "--suite", "tpu") == 0
     assert capsys.readouterr().out.splitlines() == [
         "2026-11-23 16:17  20261123-161502-7f3c  tpu-2of2  gcp  passed  4 min 10 s  $0.05  90 passed",
-        "2026-11-23 16:15  20261123-161502-7f3c  tpu-1of2  gcp  passed  5 min 39 s  $0.10  90 passed",
+        "2026-11-23 16:15  20261123-161502-7f3c  tpu-1of2  gcp  passed  5 min 39 s  $0.06  90 passed",
     ]
 
 
