@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
+
+from ci_runner.cli import adhoc
 
 if TYPE_CHECKING:
     from ci_runner.cli.running import Chosen
@@ -69,8 +72,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     how.add_argument("--clean", action="store_true", help="leave uncommitted changes out, as CI does")
     how.add_argument("--dry-run", action="store_true", help="print what would run, and run nothing")
+    adhoc.add_arguments(parser)
     out = parser.add_argument_group("what comes out")
     out.add_argument("--out", metavar="DIR", help="the run folder (default: .ci-runner/runs/ID)")
+    out.add_argument(
+        "--upload-results",
+        action="store_true",
+        help="fail before anything is leased if records would stay on this disk",
+    )
     out.add_argument("--live", action="store_true", help="show the suites' output while they run")
     out.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: nothing but one object on stdout"
@@ -82,16 +91,20 @@ def run(arguments: Namespace) -> int:
     from ci_runner.cli import running
 
     chosen = running.chosen_by(arguments)
+    settings, machine = adhoc.with_machine(chosen.settings, arguments)
+    chosen = dataclasses.replace(chosen, settings=settings)
+    if arguments.upload_results:
+        running.check_upload(settings)
     if arguments.dry_run:
         print(running.dry_run_text(chosen.plan, arguments.format))
         return running.exit_of_empty(chosen.plan)
-    result = _execute(arguments, chosen)
+    result = _execute(arguments, chosen, machine)
     if arguments.format == "json":
         print(running.json_text(result))
     return result.exit_code
 
 
-def _execute(arguments: Namespace, chosen: Chosen) -> RunResult:
+def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunResult:
     from pathlib import Path
     from threading import Thread
 
@@ -103,7 +116,7 @@ def _execute(arguments: Namespace, chosen: Chosen) -> RunResult:
         chosen.settings,
         sys.stderr if arguments.format == "json" else sys.stdout,
         out=Path(arguments.out) if arguments.out else None,
-        machine=arguments.machine,
+        machine=machine,
         runner=Runner(arguments.runner) if arguments.runner else None,
         only=arguments.only,
         clean=arguments.clean,

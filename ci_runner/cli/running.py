@@ -248,6 +248,17 @@ def book_of(settings: Settings) -> Book:
     return Book(open_store(settings.stores.get("history"), settings.root))
 
 
+def check_upload(settings: Settings) -> None:
+    """Raise UsageError if records would be kept on this disk alone: every run publishes to [stores] history."""
+    location = settings.stores.get("history")
+    if location is None or "://" not in location or location.startswith("file:"):
+        raise UsageError(
+            "--upload-results has nowhere to upload to",
+            where=f"stores.history = {location!r}" if location else "stores.history is not set",
+            fix="set CI_RUNNER_STORES__HISTORY=s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
+        )
+
+
 def developer_of(environ: Mapping[str, str]) -> str:
     """Who started this, for the record: GitHub's actor, else the login name."""
     if environ.get("GITHUB_ACTOR"):
