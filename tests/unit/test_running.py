@@ -47,6 +47,7 @@ def arguments(*words: str) -> Namespace:
 @pytest.fixture
 def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes ci-runner.toml into the folder in which the command runs; no git and no CI are asked."""
+    (tmp_path / ".git").mkdir()  # where the search upwards for a configuration ends
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(running, "find_event", lambda *_args, **_named: Event(kind="local"))
