@@ -58,13 +58,18 @@ def annotations_of(result: RunResult, comparison: Comparison) -> list[Annotation
 
 def _rank(case: CaseResult) -> tuple[bool, bool]:
     """A failure with a line to stand beside says more than one without, a failed test more than a broken fixture."""
-    return case.file is None or case.line is None, case.outcome is Outcome.ERRORED
+    return place_of(case) is None or case.line is None, case.outcome is Outcome.ERRORED
+
+
+def place_of(case: CaseResult) -> str | None:
+    """The file of a case if it is one of the repository's."""
+    return case.file if case.file and not case.file.startswith(("/", "..")) else None
 
 
 def _of_case(selection: Selection, case: CaseResult, level: str, how: str) -> Annotation:
     details = view.failure(selection, case, 3_000)
     lines = [case.message or f"{how} without a message", details.excerpt, f"again: {details.command}"]
-    file = case.file if case.file and not case.file.startswith(("/", "..")) else None
+    file = place_of(case)
     return Annotation(
         level=level,
         title=f"{case.id} {how}",

@@ -178,9 +178,10 @@ def source_link(case: CaseResult, result: RunResult, server: str) -> Trusted:
     parts = (case.file or "").split("/")
     if not event.repository or not event.commit or ".." in parts or (case.file or "").startswith("/"):
         return shown
-    path = quote((case.file or "").encode("utf-8", "surrogatepass"))
+    path = quote(case.file or "", errors="replace")
     line = f"#L{case.line}" if case.line else ""
-    return Trusted(f"[{shown}]({server}/{quote(event.repository)}/blob/{quote(event.commit)}/{path}{line})")
+    repository, commit = quote(event.repository, errors="replace"), quote(event.commit, errors="replace")
+    return Trusted(f"[{shown}]({server}/{repository}/blob/{commit}/{path}{line})")
 
 
 def _compared(selection: str, found: Comparison) -> dict[str, str]:
