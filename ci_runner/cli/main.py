@@ -26,6 +26,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ci_runner.cli.report",
         "join the results of all jobs, compare them with the base, tell people",
     ),
+    "machines": ("ci_runner.cli.machines", "list the machines of ours, and start, stop or give back one"),
+    "reap": (
+        "ci_runner.cli.reap",
+        "end machines that outlived their lease; with --all, everything of ours at once",
+    ),
     "config": ("ci_runner.cli.config", "show every setting and where it comes from; print the schema"),
     "ab": ("ci_runner.cli.ab", "compare the python and the shell runner on one suite, test by test"),
     "history": ("ci_runner.cli.history", "list and show the records of earlier runs"),
