@@ -16,10 +16,15 @@ from ci_runner.report.comment import Context
 from tests import report_samples as samples
 
 
-def result_with(*failing: str, **values: str) -> RunResult:
+def result_with(*failing: str, details: str | None = None) -> RunResult:
     cases = [
         samples.case(
-            test, Outcome.FAILED, file="tests/test_a.py", line=number, message=f"broke {test}", **values
+            test,
+            Outcome.FAILED,
+            file="tests/test_a.py",
+            line=number,
+            message=f"broke {test}",
+            details=details,
         )
         for number, test in enumerate(failing, start=1)
     ]
