@@ -24,6 +24,7 @@ NEEDS: Mapping[str, Need] = {
     # a browser without any font measures boxes and no text
     "chromium": Need("chromium", ("chromium", "fonts-dejavu-core"), "the report page in a browser"),
     "git": Need("git", ("git",), "everything that reads or stages commits"),
+    "sshd": Need("sshd", ("openssh-server", "openssh-client"), "machines that are reached by ssh"),
 }
 
 
