@@ -71,6 +71,7 @@ def test_a_part_of_a_whole(text: str, part: tuple[int, int]) -> None:
 
 
 @given(st.text(st.sampled_from("0123456789/ -+²٣_."), max_size=8))
+@example("1/" + "9" * 5000)
 @example("0/2")
 @example("3/2")
 def test_anything_else_is_refused_with_the_way_to_write_it(text: str) -> None:
