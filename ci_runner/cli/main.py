@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ci_runner.cli.reap",
         "end machines that outlived their lease; with --all, everything of ours at once",
     ),
+    "doctor": (
+        "ci_runner.cli.doctor",
+        "look at everything a first run needs, and say how to mend what is missing",
+    ),
     "config": ("ci_runner.cli.config", "show every setting and where it comes from; print the schema"),
     "ab": ("ci_runner.cli.ab", "compare the python and the shell runner on one suite, test by test"),
     "history": ("ci_runner.cli.history", "list and show the records of earlier runs"),
