@@ -19,7 +19,7 @@ from ci_runner.errors import CiRunnerError
 from ci_runner.execution.folder import RunFolder
 from ci_runner.execution.listener import Listener
 from ci_runner.execution.selection import run_selection
-from ci_runner.execution.session import Session
+from ci_runner.execution.session import Cancellation, Session
 from ci_runner.model import (
     AttemptState,
     Lease,
@@ -41,6 +41,7 @@ from ci_runner.providers.fake import FakeProvider
 from ci_runner.remote.base import Completed, Job, JobStatus
 from ci_runner.remote.fake import FakeShell, Scripted
 from ci_runner.results.sidecar import junit_name
+from ci_runner.results.whole import cost_of
 
 FILE = "tests/test_a.py"
 FIVE = tuple(f"{FILE}::test_{number}" for number in range(1, 6))
@@ -187,6 +188,14 @@ class Cloud(FakeProvider):
         super().release(lease)
 
 
+class Impatient(Cancellation):
+    """Waits as others do, and not as long: what is tried again after a pause is tried again at once."""
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the request has come."""
+        return super().wait(min(seconds, 0.01))
+
+
 class Heard:
     """A listener that keeps what it is told."""
 
@@ -243,6 +252,7 @@ def stage(tmp_path: Path) -> Stage:
         book=Book,
         developer="someone",
         environ={},
+        cancellation=Impatient(),
         today=date(2026, 1, 1),
         clock=lambda: next(tick),
     )
@@ -366,6 +376,167 @@ def test_a_sick_machine_is_given_back_and_replaced(stage: Stage) -> None:
     assert "the machine is sick: 0.0 GiB of disk are free" in result.leases[0].tries[0].text
     assert len(stage.cloud.leased) == 2
     assert len(stage.cloud.released) == 2
+
+
+# -- what is lost, retried and taken over
+
+
+def test_a_lost_connection_to_a_machine_that_is_still_there_gives_it_back_too(stage: Stage) -> None:
+    stage.cloud.stay_ready = True
+    stage.world.lost_after = {"unit.1": 2}
+    result = stage.run()
+    assert result.exit_code == errors.OK
+    assert all_released(stage)
+
+
+def test_a_new_machine_that_cannot_be_had_says_so_and_keeps_what_is_known(stage: Stage) -> None:
+    stage.world.lost_after = {"unit.1": 2}
+    stage.world.on_wait = lambda _job: stage.cloud.fail_next.__setitem__(
+        slice(None), [errors.CapacityError("no zone has any", fix="add a zone")]
+    )
+    result = stage.run()
+    assert (result.verdict, result.exit_code) == (Verdict.INCOMPLETE, errors.NO_CAPACITY)
+    assert (result.counts.passed, result.counts.missing) == (2, 3)
+    assert "fix: add a zone" in result.problems[-1].text
+
+
+def test_the_end_of_the_time_that_was_allowed_is_no_reason_for_another_machine(stage: Stage) -> None:
+    machine = dataclasses.replace(stage.session.settings.machines["tpu"], max_minutes=1 / 60)
+    stage.configure(machines={"tpu": machine})
+    stage.world.lost_after = {"unit.1": 2}
+    result = stage.run()
+    assert result.exit_code == errors.MACHINE
+    assert "max-minutes" in result.problems[-1].text
+    assert len(stage.cloud.leased) == 1
+    assert all_released(stage)
+
+
+def test_a_job_that_dies_with_its_machine_is_resumed_and_not_retried_there(stage: Stage) -> None:
+    def die(job: str) -> None:
+        if job == "unit.1":
+            lease = stage.cloud.leased[0]
+            stage.cloud._leases[lease.id] = dataclasses.replace(lease, state=LeaseState.PREEMPTED)
+
+    stage.world.exits = {"unit.1": -15}
+    stage.world.on_wait = die
+    result = stage.run(retries=2)
+    assert kinds(result) == [("suite", "preempted"), ("resume", "finished")]
+    assert result.exit_code == errors.OK
+    assert result.fallback_reason is None
+    saved = json.loads((stage.session.folder.path / "attempts/unit.1/attempt.json").read_text())
+    assert saved["state"] == "preempted"
+
+
+def test_each_machine_costs_until_its_own_end(stage: Stage) -> None:
+    stage.cloud._offers = lambda spec: [Offer(machine=spec, price_per_hour=3600.0)]
+    stage.world.lost_after = {"unit.1": 2}
+    result = stage.run()
+    first, second = result.attempts
+    assert first.ended_at is not None
+    assert second.ended_at is not None
+    held = [
+        first.ended_at - result.leases[0].created_at,
+        second.ended_at - result.leases[1].created_at,
+    ]
+    assert cost_of(result) == pytest.approx(sum(held))
+    assert sum(held) < 2 * (second.ended_at - result.leases[0].created_at)
+
+
+def test_what_passes_when_tried_again_is_flaky(stage: Stage) -> None:
+    stage.world.outcomes = {FIVE[1]: ["failed", "passed"]}
+    result = stage.run(retries=2)
+    assert stage.world.ran == {"unit.1": list(FIVE), "unit.2": [FIVE[1]]}
+    assert (result.counts.flaky, result.counts.passed, result.exit_code) == (1, 4, errors.OK)
+
+
+def test_what_keeps_failing_is_tried_as_often_as_is_allowed(stage: Stage) -> None:
+    stage.world.outcomes = {FIVE[1]: ["failed"], FIVE[2]: ["failed", "failed", "passed"]}
+    result = stage.run(retries=2)
+    assert list(stage.world.ran.values())[1:] == [[FIVE[1]], [FIVE[2]], [FIVE[1]], [FIVE[2]]]
+    assert (result.counts.flaky, result.counts.failed, result.exit_code) == (1, 1, errors.TESTS_FAILED)
+
+
+def test_more_failures_than_the_limit_are_no_flakiness(stage: Stage) -> None:
+    stage.configure(retry_limit=1)
+    stage.world.outcomes = {FIVE[1]: ["failed", "passed"], FIVE[2]: ["failed", "passed"]}
+    result = stage.run(retries=3)
+    assert len(result.attempts) == 1
+    assert result.exit_code == errors.TESTS_FAILED
+    (finding,) = result.findings
+    assert (finding.code, finding.level) == ("no-retry", Level.NOTICE)
+    assert "2 tests failed, more than retry-limit (1)" in finding.text
+
+
+def test_a_machine_lost_in_a_retry_is_replaced_for_the_retry_alone(stage: Stage) -> None:
+    stage.world.outcomes = {FIVE[1]: ["failed", "passed"], FIVE[2]: ["failed", "passed"]}
+    stage.world.lost_after = {"unit.2": 0}
+    result = stage.run(retries=1, setup=("make",))
+    assert list(stage.world.ran.values()) == [list(FIVE), [FIVE[1]], [FIVE[1]], [FIVE[2]]]
+    assert kinds(result) == [
+        ("suite", "finished"), ("retry", "preempted"), ("retry", "finished"), ("retry", "finished")
+    ]  # fmt: skip
+    assert (result.counts.flaky, result.counts.tests, result.exit_code) == (2, 5, errors.OK), result.problems
+    set_up = sorted(p.parent.name for p in (stage.session.folder.path / "attempts").glob("*/setup1"))
+    assert set_up == ["unit.1", "unit.3"]
+    assert all_released(stage)
+
+
+def test_a_retry_whose_machine_is_not_replaced_stays_red(stage: Stage) -> None:
+    stage.configure(resume_limit=0)
+    stage.world.outcomes = {FIVE[1]: ["failed", "passed"]}
+    stage.world.lost_after = {"unit.2": 0}
+    result = stage.run(retries=1)
+    assert (result.verdict, result.exit_code) == (Verdict.INCOMPLETE, errors.PREEMPTED)
+    assert result.counts.failed == 1
+
+
+@pytest.mark.parametrize("risk", [Risk.LOW, Risk.MEDIUM])
+def test_a_fault_of_the_runner_lets_the_shell_runner_take_over(stage: Stage, risk: Risk) -> None:
+    stage.world.broken = {"unit.1"}
+    result = stage.run(risk=risk)
+    assert [attempt.runner for attempt in result.attempts] == [Runner.PYTHON, Runner.SHELL]
+    assert (result.exit_code, result.counts.passed, result.counts.tests) == (errors.OK, 5, 5), result.problems
+    assert str(result.fallback_reason).startswith("plugin-error: ")
+    (finding,) = result.findings
+    assert (finding.level, finding.code) == (Level.WARNING, "plugin-error")
+    assert len(stage.cloud.leased) == 1
+
+
+def test_a_high_risk_refuses_the_shell_runner_and_says_which_setting_decides(stage: Stage) -> None:
+    stage.world.broken = {"unit.1"}
+    result = stage.run(risk=Risk.HIGH)
+    assert (result.verdict, result.exit_code) == (Verdict.INCOMPLETE, errors.INCOMPLETE)
+    assert result.fallback_reason is None
+    assert any(p.kind == "no-fallback" and "fallback-risks" in p.text for p in result.problems)
+    assert [attempt.runner for attempt in result.attempts] == [Runner.PYTHON]
+
+
+def test_a_failing_test_never_falls_back(stage: Stage) -> None:
+    stage.world.outcomes = {FIVE[1]: ["failed"]}
+    result = stage.run()
+    assert (result.fallback_reason, result.exit_code) == (None, errors.TESTS_FAILED)
+
+
+def test_a_machine_lost_under_the_shell_runner_gives_all_of_it_to_the_shell_runner_again(
+    stage: Stage,
+) -> None:
+    stage.world.broken = {"unit.1"}
+    stage.world.lost_after = {"unit.2": 3}
+    result = stage.run()
+    assert [(a.runner, a.kind) for a in result.attempts] == [
+        (Runner.PYTHON, "suite"), (Runner.SHELL, "fallback"), (Runner.SHELL, "fallback")
+    ]  # fmt: skip
+    assert (result.exit_code, result.counts.passed, result.counts.tests) == (errors.OK, 5, 5), result.problems
+
+
+def test_the_shell_runner_that_takes_over_a_resumed_run_runs_everything(stage: Stage) -> None:
+    stage.world.lost_after = {"unit.1": 2}
+    stage.world.broken = {"unit.2"}
+    result = stage.run()
+    assert [a.kind for a in result.attempts] == ["suite", "resume", "fallback"]
+    assert (result.exit_code, result.counts.passed, result.counts.missing) == (errors.OK, 5, 0), (
+        result.problems
+    )
 
 
 # -- a machine that cannot be had
