@@ -92,6 +92,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="P",
         help='ask this provider (repeatable; "all" for every one; default: those of the configuration\'s machines)',
     )
+    add_config(parser)
+
+
+def add_config(parser: ArgumentParser) -> None:
+    """The argument that names the configuration."""
     parser.add_argument("--config", metavar="FILE", help="the configuration to use (default: found upwards)")
 
 

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ci_runner.cli import clouds
+from ci_runner.cli import clouds, machine_access
 
 if TYPE_CHECKING:
     from ci_runner.model import Lease
@@ -39,10 +39,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
         switch.set_defaults(machines_action=switch_machine)
         switches.append(switch)
+    ssh = actions.add_parser("ssh-command", help="print the command that logs in to a machine")
+    machine_access.add_ssh_arguments(ssh)
+    ssh.set_defaults(machines_action=machine_access.ssh_command)
+    boot = actions.add_parser(
+        "boot-script", help="print what a machine would run when it boots; start nothing"
+    )
+    machine_access.add_boot_arguments(boot)
+    boot.set_defaults(machines_action=machine_access.boot_script)
     for action in (status, *switches):
         action.add_argument("lease", metavar="LEASE", help="the lease's id, or its beginning")
-    for action in (listing, status, release, *switches):
-        clouds.add_arguments(action)
+    for action in (listing, status, release, *switches, ssh, boot):
+        if action is boot:
+            clouds.add_config(action)
+        else:
+            clouds.add_arguments(action)
         action.add_argument(
             "--format", choices=("text", "json"), default="text", help="json: one object on stdout"
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
 import time
 from argparse import ArgumentParser
 from collections.abc import Mapping
@@ -76,6 +78,25 @@ class World:
             self.clouds[cloud].mark(lease, self.now - mark)
         return ready
 
+    def reachable(self, name: str, cloud: str = "gcp-tpu", **more: Any) -> Lease:
+        """A ready machine that is known where it listens."""
+        found = dataclasses.replace(self.machine(name, cloud), **{"address": "10.0.0.7", **more})
+        self.clouds[cloud]._leases[name] = found
+        return found
+
+    def keys(self, name: str) -> Path:
+        """The keys of a lease, as the run that made it left them."""
+        folder = self.folder / "state" / "keys" / name
+        folder.mkdir(parents=True)
+        for file, text in {
+            "id_ed25519": "private",
+            "id_ed25519.pub": "ssh-ed25519 AAAAours us\n",
+            "host_ed25519": "private",
+            "host_ed25519.pub": "ssh-ed25519 AAAAhost them\n",
+        }.items():
+            (folder / file).write_text(text)
+        return folder
+
     def there(self) -> list[str]:
         return sorted(lease.id for cloud in self.clouds.values() for lease in cloud._leases.values())
 
@@ -85,6 +106,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     (tmp_path / "ci-runner.toml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITHUB_ACTOR", "ada")
+    monkeypatch.setenv("CI_RUNNER_HOME", str(tmp_path / "state"))
     found = World(tmp_path)
     monkeypatch.setattr(clouds, "provider_named", found.connect)
     monkeypatch.setattr(clouds, "PROVIDERS", dict.fromkeys(NAMES, "module"))
@@ -406,3 +428,92 @@ def test_unpriced_machines_say_so(world: World, capsys: pytest.CaptureFixture[st
     assert "price unknown" in capsys.readouterr().out
     assert command(reap, "--all", "--yes") == 0
     assert "price unknown" in capsys.readouterr().out
+
+
+def test_ssh_command(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.reachable("7f3c-tpu-00000a", addresses=("10.0.0.7", "10.0.0.8"))
+    folder = world.keys("7f3c-tpu-00000a")
+    assert command(machines, "ssh-command", "7f3c-tpu", "--worker", "1") == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[0] == "ssh"
+    assert words[-2:] == ["--", "ci-runner@10.0.0.8"]
+    assert words[words.index("-i") + 1] == str(folder / "id_ed25519")
+    assert "StrictHostKeyChecking=yes" in words
+    (known,) = [word.partition("=")[2] for word in words if word.startswith("UserKnownHostsFile=")]
+    assert Path(known).read_text() == "ci-runner-7f3c-tpu-00000a ssh-ed25519 AAAAhost\n"
+    assert "HostKeyAlias=ci-runner-7f3c-tpu-00000a" in words
+    assert command(machines, "ssh-command", "7f3c-tpu", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["argv"][-1] == "ci-runner@10.0.0.7"
+
+
+def test_ssh_command_knows_user_port_and_key_of_the_lease(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.reachable("7f3c-gpu-00000b", "aws-ec2", user="admin", host_key="ssh-ed25519 AAAAsaid it")
+    world.keys("7f3c-gpu-00000b")
+    monkeypatch.setenv("CI_RUNNER_SSH_PORT", "2222")
+    assert command(machines, "ssh-command", "7f3c-gpu") == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[1:3] == ["-p", "2222"]
+    assert words[-1] == "admin@10.0.0.7"
+    (known,) = [word.partition("=")[2] for word in words if word.startswith("UserKnownHostsFile=")]
+    assert Path(known).read_text() == "ci-runner-7f3c-gpu-00000b ssh-ed25519 AAAAsaid\n"
+
+
+def test_the_user_is_the_one_of_the_machine_that_was_asked_for(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world.folder / "ci-runner.toml").write_text(CONFIG + '[machines.gpu.options]\nuser = "ec2-user"\n')
+    found = world.reachable("7f3c-gpu-00000b", "aws-ec2")
+    world.keys(found.id)
+    assert command(machines, "ssh-command", found.id) == 0
+    assert capsys.readouterr().out.endswith("ubuntu@10.0.0.7\n")  # as the book says that it was asked for
+    stranger = dataclasses.replace(found, id="7f3c-gpu-00000c")
+    world.clouds["aws-ec2"]._leases[stranger.id] = stranger
+    world.keys(stranger.id)
+    assert command(machines, "ssh-command", stranger.id) == 0
+    assert capsys.readouterr().out.endswith("ec2-user@10.0.0.7\n")
+
+
+def test_ssh_command_says_why_it_cannot_be(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.reachable("7f3c-tpu-00000a")
+    with pytest.raises(UsageError, match="are not on this machine"):
+        command(machines, "ssh-command", "7f3c-tpu")
+    world.keys("7f3c-tpu-00000a")
+    with pytest.raises(UsageError, match="has no worker 1"):
+        command(machines, "ssh-command", "7f3c-tpu", "--worker", "1")
+    world.reachable("7f3c-tpu-00000b", address=None)
+    with pytest.raises(MachineError, match="nobody knows its address"):
+        command(machines, "ssh-command", "7f3c-tpu-00000b")
+    world.machine("local-1", "local")
+    with pytest.raises(UsageError, match="is on this machine"):
+        command(machines, "ssh-command", "local-1")
+    world.reachable("pool-1", "ssh", address="rack7")
+    assert command(machines, "ssh-command", "pool-1", "--provider", "ssh") == 0
+    assert capsys.readouterr().out == "ssh -- rack7\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "says"),
+    [("tpu", "ci-runner", "only turns this machine off"), ("gpu", "ubuntu", "terminates")],
+)
+def test_boot_script(
+    world: World, capsys: pytest.CaptureFixture[str], name: str, user: str, says: str
+) -> None:
+    assert command(machines, "boot-script", name) == 0
+    script = capsys.readouterr().out
+    assert script.startswith("#!/bin/bash\n")
+    assert f"lease=0000-{name}-000000" in script
+    assert f"user={user}\n" in script
+    assert says in script
+    assert "PRIVATE KEY" not in script
+    assert command(machines, "boot-script", name, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["script"].startswith("#!/bin/bash\n")
+    assert world.there() == []
+
+
+def test_boot_script_of_what_does_not_boot(world: World) -> None:
+    with pytest.raises(UsageError, match="nothing boots"):
+        command(machines, "boot-script", "local")
+    with pytest.raises(UsageError, match='no machine is called "x"'):
+        command(machines, "boot-script", "x")
