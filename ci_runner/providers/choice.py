@@ -212,6 +212,8 @@ def _rules_out(tried: Tried, offer: Offer) -> bool:
             return mine.zone == offer.zone
         case Scope.REGION:
             return region_of(mine.zone) == region_of(offer.zone)
+        case Scope.POOL:
+            return region_of(mine.zone) == region_of(offer.zone) and same_type and mine.spot == offer.spot
         case Scope.TYPE:
             return same_type
         case Scope.SPOT:

@@ -27,6 +27,7 @@ class Scope(StrEnum):
     OFFER = "offer"  # this zone, type and spot or not
     ZONE = "zone"  # everything in this zone
     REGION = "region"  # everything in this zone's region
+    POOL = "pool"  # this type, spot or not as it was, in this zone's region
     TYPE = "type"  # this type anywhere
     SPOT = "spot"  # spot machines anywhere
     PROVIDER = "provider"  # everything

@@ -86,6 +86,7 @@ def refused(step: Next | GiveUp) -> CiRunnerError:
         (Scope.OFFER, C),
         (Scope.ZONE, C),
         (Scope.REGION, EAST),
+        (Scope.POOL, EAST),
         (Scope.SPOT, DEMAND),
         (Scope.NOTHING, C),
     ],
@@ -279,7 +280,7 @@ FAILURES = st.builds(
     st.sampled_from(list(Scope)),
     retry_after=st.one_of(st.none(), st.floats(0, 100)),
 )
-CERTAIN = {Scope.OFFER, Scope.ZONE, Scope.REGION, Scope.TYPE, Scope.SPOT, Scope.PROVIDER}
+CERTAIN = {Scope.OFFER, Scope.ZONE, Scope.REGION, Scope.POOL, Scope.TYPE, Scope.SPOT, Scope.PROVIDER}
 
 
 def walk(
@@ -322,6 +323,8 @@ def _covers(mine: Offer, seen: Failure, other: Offer) -> bool:
         == (other.zone, other.machine.type, other.spot),
         Scope.ZONE: mine.zone == other.zone,
         Scope.REGION: region_of(mine.zone) == region_of(other.zone),
+        Scope.POOL: (region_of(mine.zone), mine.machine.type, mine.spot)
+        == (region_of(other.zone), other.machine.type, other.spot),
         Scope.TYPE: mine.machine.type == other.machine.type,
         Scope.SPOT: other.spot,
         Scope.PROVIDER: True,
