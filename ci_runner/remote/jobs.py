@@ -1,19 +1,33 @@
-"""What every Shell does the same way: check a job, write it down for the supervisor, read its status, match globs."""
+"""What every Shell does the same way: check a job, write it down for the supervisor, read its status."""
 
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
+from ci_runner.execution.onboard.agent import (  # they run on machines too
+    LEASE_VARIABLE,
+    UNKNOWN_EXIT,
+    glob_parts,
+    walk,
+)
 from ci_runner.remote.base import Job, JobStatus
 
-LEASE_VARIABLE = "CI_RUNNER_LEASE"  # marks every process of a lease, so that what escaped can be found
 JOB_VARIABLE = "CI_RUNNER_JOB"
-GLOB_DEPTH = 200  # folders below each other that a glob looks into
-UNKNOWN_EXIT = -9  # nothing is known but that the command is dead: it was killed with its supervisor
+
+__all__ = [
+    "JOB_VARIABLE",
+    "LEASE_VARIABLE",
+    "UNKNOWN_EXIT",
+    "check_job",
+    "glob_parts",
+    "job_document",
+    "job_marker",
+    "lost_status",
+    "read_status",
+    "walk",
+]
 
 
 def check_job(job: Job) -> None:
@@ -67,51 +81,3 @@ def lost_status(started_at: float, ended_at: float, error: str | None = None) ->
     return JobStatus(
         exit_code=UNKNOWN_EXIT, supervisor_lost=True, error=error, started_at=started_at, ended_at=ended_at
     )
-
-
-def glob_parts(pattern: str) -> list[str] | None:
-    """The segments of a glob; None for one that means a place outside of the folder it is relative to."""
-    if pattern.startswith("/") or "\0" in pattern:
-        return None
-    parts = [part for part in pattern.split("/") if part not in ("", ".")]
-    return None if ".." in parts or not parts else parts
-
-
-def matches_segment(pattern: str, name: str) -> bool:
-    """Whether one segment matches one name; a wildcard at the start leaves hidden names out, as in a shell."""
-    if name.startswith(".") and not pattern.startswith("."):
-        return False
-    return name == pattern or fnmatch.fnmatchcase(name, pattern)
-
-
-def walk(
-    parts: list[str],
-    listing: Callable[[str], Mapping[str, bool]],
-    prefix: str = "",
-    seen: set[Any] | None = None,
-) -> set[str]:
-    """The paths that a glob matches in a tree, asked for folder by folder.
-
-    `listing(path)` gives names and whether `**` may enter them: a folder that is no symbolic link.
-    """
-    seen = set() if seen is None else seen
-    key = (prefix, len(parts))
-    if key in seen:
-        return set()
-    seen.add(key)
-    first, rest = parts[0], parts[1:]
-    found: set[str] = set()
-    if prefix.count("/") >= GLOB_DEPTH:
-        return found
-    if first == "**" and rest:
-        found |= walk(rest, listing, prefix, seen)
-    for name, enter in listing(prefix).items():
-        path = f"{prefix}/{name}" if prefix else name
-        if first == "**":
-            if name.startswith("."):
-                continue
-            found |= {path} if not rest else set()
-            found |= walk(parts, listing, path, seen) if enter else set()
-        elif matches_segment(first, name):
-            found |= walk(rest, listing, path, seen) if rest else {path}
-    return found

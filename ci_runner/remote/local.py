@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import os
 import select
 import signal
-import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci_runner.errors import MachineError
-from ci_runner.execution.onboard import supervise
+from ci_runner.execution.onboard import agent, supervise
 from ci_runner.remote import jobs
 from ci_runner.remote.base import Completed, Job, JobStatus
 
-SUPERVISOR_FLAGS: tuple[str, ...] = ("-I", "-S")  # neither the caller's variables nor site-packages reach it
+SUPERVISOR_FLAGS: tuple[str, ...] = agent.SUPERVISOR_FLAGS
 SAID_BYTES = 64 * 1024
 STOPPED_SECONDS = 1.0  # how often to look whether somebody stopped the supervisor
 CLEAN_SECONDS = 10.0
@@ -126,56 +123,20 @@ class LocalShell:
     def read(self, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
         """Part of a regular file; empty for anything else, such as a pipe that a suite left to make us wait."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return b""
+            return agent.read_part(path, offset, limit)
         except OSError as error:
             raise MachineError(f"cannot read a file: {error.strerror}", where=path) from error
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return b""
-            file.seek(offset)
-            return file.read(limit) or b""
 
     def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Put a file in place in one step, with its parent folders."""
-        target = Path(path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            fd, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
-            temporary = Path(name)
-            try:
-                with os.fdopen(fd, "wb") as file:
-                    file.write(data)
-                    os.fchmod(fd, mode)
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            agent.put(path, data, mode)
         except OSError as error:
             raise MachineError(f"cannot write a file: {error.strerror}", where=path) from error
 
     def glob(self, pattern: str) -> list[str]:
         """Paths that a glob matches in `work`; what a symbolic link leads out of it is not among them."""
-        parts = jobs.glob_parts(pattern)
-        if parts is None:
-            return []
-        root = os.path.realpath(self._work)
-
-        def inside(path: str) -> bool:
-            real = os.path.realpath(Path(root, path))
-            return real == root or real.startswith(f"{root}/")
-
-        def listing(path: str) -> dict[str, bool]:
-            folder = Path(root, path)
-            if not inside(path):
-                return {}
-            try:
-                with os.scandir(folder) as entries:
-                    return {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-            except OSError:
-                return {}  # not a folder, or not ours to look into
-
-        return sorted(path for path in jobs.walk(parts, listing) if inside(path))
+        return agent.find(self._work, pattern)
 
 
 class _Running:
@@ -246,7 +207,7 @@ class _Running:
 
     def _lost(self, lines: Sequence[bytes], code: int) -> JobStatus:
         """The supervisor died: wait for its guard to clean up, and end what even so is left."""
-        pids = _first_pids(lines)
+        pids = agent.first_pids(lines)
         _await_end(pids[:1], CLEAN_SECONDS)
         supervise.end_all(lambda: self._remains(pids), CLEAN_SECONDS)
         with contextlib.suppress(OSError):
@@ -259,13 +220,7 @@ class _Running:
 
     def _remains(self, pids: Sequence[int]) -> list[supervise.Process]:
         """What is left of a job without supervisor: the command, what descends from it, and what bears the marker."""
-        table = supervise.process_table()
-        found = {item.pid: item for item in supervise.marked(self._marker)}
-        found.update((item.pid, item) for item in supervise.below(table, pids))
-        for pid in pids:  # each of them leads a session, unless the number is somebody else's by now
-            if pid in table and table[pid].session == pid and table[pid].state not in "ZX":
-                found[pid] = table[pid]
-        return list(found.values())
+        return agent.remains(supervise, self._marker, pids)
 
 
 def _spawn(path: Path, job: Job, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -296,15 +251,3 @@ def _await_end(pids: Sequence[int], seconds: float) -> None:
                 select.select([fd], [], [], seconds)
             finally:
                 os.close(fd)
-
-
-def _first_pids(lines: Sequence[bytes]) -> list[int]:
-    """The command's and the guard's process ids, as the supervisor said them at the start."""
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            said = json.loads(line)
-            if isinstance(said, dict) and said.get("started"):
-                return [
-                    pid for pid in (said.get("guard"), said.get("pid")) if isinstance(pid, int) and pid > 0
-                ]
-    return []
