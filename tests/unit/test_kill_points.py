@@ -8,6 +8,7 @@ any number of schedules, prints the seed they start from, and names the one that
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from collections.abc import Callable
@@ -238,6 +239,7 @@ def test_a_kill_really_leaves_machines_for_the_reaper() -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()  # the faults are made on purpose
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else SCHEDULES
     start = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1_000_000_000)
     print(f"{wanted:,} schedules from seed {start}: {check(start, wanted):,} runs killed, nothing left")
