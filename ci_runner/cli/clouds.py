@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from ci_runner.providers.book import Book
 
 LOCAL = "local"
+EXTRAS = {
+    "aws-ec2": "aws",
+    "gcp-tpu": "gcp",
+    "ssh": "ssh",
+}  # the extra of pyproject.toml that has its library
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,19 +149,22 @@ def ask(
         except OSError as error:
             return Unreachable(name=name, error=MachineError(f"{error.strerror or error}"))
         except ImportError as error:
-            return Unreachable(
-                name=name,
-                error=MachineError(
-                    f"a library is missing: {error.name or error}",
-                    fix="install ci-runner with that provider's extra",
-                ),
-            )
+            return Unreachable(name=name, error=missing_library(name, error))
 
     with ThreadPoolExecutor(max_workers=max(1, len(todo))) as pool:
         answers = list(pool.map(one, todo))
     return Answer(
         asked=tuple(each for each in answers if isinstance(each, Asked)),
         unreachable=tuple(each for each in answers if isinstance(each, Unreachable)),
+    )
+
+
+def missing_library(name: str, error: ImportError) -> MachineError:
+    """What to do about a cloud's library that is not installed."""
+    extra = EXTRAS.get(name, "all")
+    return MachineError(
+        f"a library for {name} is missing: {error.name or error}",
+        fix=f'pip install "ci-runner[{extra}]"; in a checkout set CI_RUNNER_EXTRAS={extra}',
     )
 
 

@@ -13,6 +13,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ci_runner.cli.clouds import book_of, missing_library
 from ci_runner.errors import CiRunnerError, ConfigurationError, MachineError
 from ci_runner.providers.checkup import Check, Examines
 from ci_runner.providers.registry import provider_named
@@ -100,7 +101,6 @@ def clock_check(date: str, now: float) -> Check:
 
 def store(settings: Settings, now: Callable[[], float] = time.time) -> Check:
     """Whether the history can be read, and whether leases in it were never closed."""
-    from ci_runner.cli.clouds import book_of
     from ci_runner.history.store import DEFAULT
 
     place = settings.stores.get("history", DEFAULT)
@@ -138,8 +138,7 @@ def machine(settings: Settings, wanted: MachineSpec, environ: Mapping[str, str])
     except CiRunnerError as error:
         return [Check.from_error("provider", error)]
     except ImportError as error:
-        fix = "install ci-runner with that provider's extra"
-        return [Check.failed("provider", f"a library is missing: {error.name or error}", fix)]
+        return [Check.from_error("provider", missing_library(wanted.provider, error))]
     found = list(_guarded("credentials", lambda: answers(provider, wanted)))
     return [*found, *_guarded("offers", lambda: offers(settings, provider, wanted))]
 

@@ -148,7 +148,7 @@ def test_credentials_outrank_the_rest_and_offers_are_still_told(
     ("error", "code", "words"),
     [
         (ConfigurationError("no provider is called that"), 2, "no provider is called that"),
-        (ModuleNotFoundError("x", name="boto3"), 8, "a library is missing: boto3"),
+        (ModuleNotFoundError("x", name="boto3"), 8, "a library for gcp-tpu is missing: boto3"),
     ],
 )
 def test_a_provider_that_cannot_be_had(
@@ -251,7 +251,7 @@ def test_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def open(self) -> Iterator[Lease]:
             raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("ci_runner.cli.clouds.book_of", lambda settings: Broken())
+    monkeypatch.setattr(checks, "book_of", lambda settings: Broken())
     assert "Permission denied" in checks.store(settings(tmp_path)).text
 
 

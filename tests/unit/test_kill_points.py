@@ -2,8 +2,10 @@
 
 A kill is simulated by a world that stops: from the fatal moment on no call has an effect any more, so that no handler
 can clean up. Every call has two such moments, before and after its effect, and a creation one in its middle. Then other
-processes come: the reaper, which may be killed too. `PYTHONPATH=. python tests/unit/test_kill_points.py SCHEDULES [SEED]` runs
-any number of schedules, prints the seed they start from, and names the one that leaves a machine.
+processes come: the reaper, which may be killed too.
+
+`PYTHONPATH=. python tests/unit/test_kill_points.py SCHEDULES [SEED]` runs any number of schedules, prints the seed they
+start from, and names the one that leaves a machine.
 """
 
 from __future__ import annotations
