@@ -52,7 +52,8 @@ def run(arguments: Namespace) -> int:
     now = time.time()
     answer = clouds.ask(names(arguments, settings))
     reaped = visit(arguments, settings, answer, now)
-    listed = sum(len(each.leases) for each in answer.asked)
+    known = {lease.id for _, lease in answer.leases}
+    listed = len(known | {each.lease.id for each in reaped})  # some only the book remembers
     file = None
     if arguments.all and not arguments.dry_run and reaped:
         file = write_post_mortem(arguments, settings, reaped, now)
@@ -94,9 +95,8 @@ def visit(arguments: Namespace, settings: Settings, answer: clouds.Answer, now: 
     def one(asked: clouds.Asked) -> list[Reaped]:
         reaper = Reaper(asked.provider, now=now, book=book)
         found = [lease for lease in asked.leases if of_team(lease, arguments.team)]
-        if not arguments.dry_run:
-            lost = reaper.forgotten(asked.leases, everything=arguments.all)
-            found += [lease for lease in lost if of_team(lease, arguments.team)]
+        lost = reaper.forgotten(asked.leases, everything=arguments.all, dry_run=arguments.dry_run)
+        found += [lease for lease in lost if of_team(lease, arguments.team)]
         return reaper.visit(found, everything=arguments.all, dry_run=arguments.dry_run)
 
     with ThreadPoolExecutor(max_workers=max(1, len(answer.asked))) as pool:

@@ -158,7 +158,9 @@ class Reaper:
             done = list(pool.map(lambda each: self._act(*each), due))
         return self._confirmed(done)
 
-    def forgotten(self, listed: Iterable[Lease], *, everything: bool = False) -> list[Lease]:
+    def forgotten(
+        self, listed: Iterable[Lease], *, everything: bool = False, dry_run: bool = False
+    ) -> list[Lease]:
         """Leases that are open in the book, past their time and not in the list: found again, or closed as gone."""
         if self._book is None:
             return []
@@ -173,7 +175,7 @@ class Reaper:
         with ThreadPoolExecutor(max_workers=self._limits.workers) as pool:
             states = list(pool.map(self._state, late))
         for lease, state in zip(late, states, strict=True):
-            if state is LeaseState.GONE:
+            if state is LeaseState.GONE and not dry_run:
                 self._book.close(lease, at=self._now, how="gone")
         return [
             dataclasses.replace(lease, state=state)

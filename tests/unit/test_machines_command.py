@@ -414,6 +414,11 @@ def test_what_only_the_book_remembers_is_found_by_the_reaper(
     world.machine("a-1", minutes=-10.0)
     world.machine("b-2", minutes=-10.0)
     world.clouds["gcp-tpu"]._leases.pop("b-2")
+    assert command(reap, "--dry-run") == 0
+    assert capsys.readouterr().out.endswith(
+        "1 machine of ours: 0 to delete, 1 to mark; nothing was changed\n"
+    )
+    assert [lease.id for lease in world.book.open()] == ["a-1", "b-2"]
     assert command(reap, "--format", "json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [(each["lease_id"], each["step"]) for each in told["machines"]] == [("a-1", "mark")]
