@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path, PurePosixPath
+from threading import Thread
 from typing import TYPE_CHECKING, TextIO
 
 from ci_runner import errors
 from ci_runner.cli.remembered import with_runners, with_shards
-from ci_runner.config.detect import detected_suites
 from ci_runner.config.load import TEAM_FILE, load_settings
 from ci_runner.config.settings import Settings
 from ci_runner.errors import UsageError
@@ -48,6 +48,8 @@ def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
         suite = Suite(name="test-path", title="--test-path", tests=tuple(test_paths))
         return dataclasses.replace(settings, suites={suite.name: suite})
     if not settings.suites:
+        from ci_runner.config.detect import detected_suites
+
         found = detected_suites(settings.root)
         if not found:
             raise UsageError(
@@ -235,6 +237,7 @@ def session_of(
         live_output=live,
         shards=shards or {},
         book=cache(lambda: book_of(settings)),
+        when_busy=cache(load_meanwhile),
         repository=os.environ.get("GITHUB_REPOSITORY") or settings.name,
         today=datetime.fromtimestamp(now, UTC).date(),
     )
@@ -269,9 +272,15 @@ def developer_of(environ: Mapping[str, str]) -> str:
         return str(os.getuid())
 
 
+def load_meanwhile() -> None:
+    """Load what publishing needs while the suites run; before the first of them it would only delay it."""
+    Thread(target=load_publishers, name="load-publishers", daemon=True).start()
+
+
 def load_publishers() -> None:
     """Import what `publish` will need and compile its templates; a fault shows again, and is told, when it is used."""
     with suppress(ImportError, OSError):
+        importlib.import_module("ci_runner.results.verdict")
         importlib.import_module("ci_runner.results.writer")
         importlib.import_module("ci_runner.history.record")
         importlib.import_module("ci_runner.history.store")

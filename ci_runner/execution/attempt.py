@@ -26,11 +26,10 @@ from ci_runner.execution.shell_plan import shell_command
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
 from ci_runner.remote.base import Job, JobStatus, Shell
-from ci_runner.results.attempt import Collected, collect
-from ci_runner.results.sidecar import has_session
 
 if TYPE_CHECKING:
     from ci_runner.execution.session import Session
+    from ci_runner.results.attempt import Collected
 
 FETCH_LIMIT = 256 * 1024 * 1024
 
@@ -102,6 +101,8 @@ def run_attempt(
     attempt = dataclasses.replace(attempt, ended_at=session.clock())
     session.folder.write_attempt(attempt)
     session.listener.attempt_ended(attempt)
+    from ci_runner.results.attempt import collect  # loaded meanwhile, see running.load_publishers
+
     collected = collect(folder, suite=selection.suite, attempt=attempt)
     return Tried(
         attempt=attempt,
@@ -215,6 +216,8 @@ def judge_end(
     session: Session, attempt: Attempt, status: JobStatus, folder: Path, *, sidecar: bool, suite: Suite
 ) -> Attempt:
     """What the end of the job means for the attempt."""
+    from ci_runner.results.sidecar import has_session
+
     state, reason = AttemptState.FINISHED, None
     if session.cancellation.requested:
         state, reason = AttemptState.CANCELLED, f"cancelled by {session.cancellation.reason}"

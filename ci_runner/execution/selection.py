@@ -31,11 +31,11 @@ from ci_runner.model import (
     SuiteResult,
     Verdict,
 )
-from ci_runner.results.verdict import WHOLE, Judged, judge
 
 if TYPE_CHECKING:
     from ci_runner.execution.session import Session
     from ci_runner.providers.base import Provider
+    from ci_runner.results.verdict import Judged
 
 RED = (Outcome.FAILED, Outcome.ERRORED)
 AWAY = (LeaseState.PREEMPTED, LeaseState.GONE)
@@ -63,6 +63,8 @@ class Tale:
 
     def last_whole(self) -> Attempt | None:
         """The last attempt that was to run everything still owed."""
+        from ci_runner.results.verdict import WHOLE
+
         return next((t.attempt for t in reversed(self.tried) if t.attempt.kind in WHOLE), None)
 
     def given_back(self, lease: Lease, error: str | None) -> None:
@@ -78,6 +80,8 @@ class Tale:
 
     def judged(self, session: Session) -> Judged:
         """The verdict over all attempts so far."""
+        from ci_runner.results.verdict import judge
+
         return judge(
             self.selection,
             [(tried.attempt, tried.collected) for tried in self.tried],

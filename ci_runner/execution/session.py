@@ -92,6 +92,9 @@ class Session:
     machine: str | None = None
     runner: Runner | None = None  # forces one runner, as A/B does
     live_output: bool = False
+    when_busy: Callable[[], object] = lambda: (
+        None
+    )  # called while a job runs: time for what can be done meanwhile
     book: Callable[[], Book]  # where leases stand before anything is made for them
     repository: str = ""  # OWNER/NAME, or the project's name; a label of every machine
     shards: Mapping[str, tuple[Shard, ...]] = field(

@@ -9,7 +9,6 @@ from ci_runner.errors import ResultsError
 from ci_runner.execution.attempt import run_attempt
 from ci_runner.model import Runner, Selection
 from ci_runner.plan import shard as planning
-from ci_runner.results.sidecar import read_sidecar
 
 if TYPE_CHECKING:
     from ci_runner.execution.prepare import Prepared
@@ -56,6 +55,8 @@ def _collect_only(
         only=None,
         setup=True,
     )
+    from ci_runner.results.sidecar import read_sidecar
+
     tests = read_sidecar(session.folder.path / tried.attempt.folder / "sidecar.jsonl").collected
     if not tests:
         raise tried.error or ResultsError(

@@ -113,6 +113,7 @@ def follow(
     """Wait for the end of a job, telling what it does meanwhile; on cancellation end it and wait for that."""
     watch = SidecarWatch(session, attempt, quiet)
     cancelled = False
+    session.when_busy()
     while True:
         status = shell.wait(job, seconds=TICK_SECONDS)
         _drain(session, attempt, watch, sidecar, log, everything=status is not None)

@@ -14,7 +14,6 @@ import heapq
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from ci_runner.config.settings import Settings
 from ci_runner.errors import UsageError
@@ -152,6 +151,8 @@ def estimate(tests: Sequence[str], durations: Mapping[str, float]) -> dict[str, 
     by_file: dict[str, list[float]] = {}
     for test, seconds in known.items():
         by_file.setdefault(file_of(test), []).append(seconds)
+    from statistics import median  # dear to load, and only wanted where there is a history
+
     medians = {file: median(values) for file, values in by_file.items()}
     overall = median(known.values())
     return {test: known.get(test, medians.get(file_of(test), overall)) for test in tests}
