@@ -1,8 +1,9 @@
-"""What every Shell promises, asked of the one for this machine and of the one in memory."""
+"""What every Shell promises, asked of the one for this machine, the one over ssh and the one in memory."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ import pytest
 from ci_runner.errors import MachineError
 from ci_runner.remote.base import Completed, Job, Shell
 from ci_runner.remote.fake import FakeShell, Scripted
+from ci_runner.remote.keys import LeaseKeys
 from ci_runner.remote.local import LocalShell
+from ci_runner.remote.machine import Host
+from tests.emulators.machines import Machines, user
 from tests.job_kit import ended, finish, make_job, python
 
 
@@ -34,8 +38,33 @@ class Bench:
         return make_job(self.shell, self.folder, python(code), name=name, **more)
 
 
-@pytest.fixture(params=["local", "fake"])
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, LeaseKeys]]:
+    """A machine that knows us, for all the tests."""
+    folder = tmp_path_factory.mktemp("machines")
+    keys = LeaseKeys.make(folder / "keys", "contract")
+    with Machines(folder) as machines:
+        there = machines.start("one", user_metadata={"ssh-keys": f"{user()}:{keys.public}"})
+        yield Host(address=there.address, port=there.port, user=user(), host_key=there.host_key), keys
+
+
+@pytest.fixture
+def openssh(request: pytest.FixtureRequest) -> Iterator[Shell]:
+    """A shell over ssh, for a lease of its own."""
+    from ci_runner.remote.openssh import open_shell
+
+    host, keys = request.getfixturevalue("machine")
+    shell = open_shell(f"contract-{secrets.token_hex(3)}", host, identity=keys.private_path)
+    yield shell
+    shell.end()
+    shell.close()
+
+
+@pytest.fixture(params=["local", "fake", pytest.param("openssh", marks=pytest.mark.needs("sshd"))])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "openssh":
+        yield Bench(request.getfixturevalue("openssh"), tmp_path / "run", lambda _name, _script: None)
+        return
     if request.param == "fake":
         fake = FakeShell()
         fake.answers = lambda argv, stdin: Completed(exit_code=int(argv[-1]), stdout=stdin, stderr=b"")

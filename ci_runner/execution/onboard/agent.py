@@ -324,16 +324,21 @@ def spawn(request: Mapping[str, Any]) -> int:
     job = os.path.join(request["folder"], "job.json")
     words = [sys.executable, *SUPERVISOR_FLAGS, request["supervise"], job]
     env = {name: value for name, value in os.environ.items() if name not in request["unset"]}
-    with open(os.path.join(request["folder"], "supervisor.out"), "wb") as said:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            env={**env, LEASE_VARIABLE: request["lease"]},
-            start_new_session=True,
-        )
+    # Requests to end it wait until it can take them.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    try:
+        with open(os.path.join(request["folder"], "supervisor.out"), "wb") as said:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env={**env, LEASE_VARIABLE: request["lease"]},
+                start_new_session=True,
+            )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     process.returncode = 0  # it outlives us: nobody is to wait for it, nor to warn of it
     return process.pid
 
