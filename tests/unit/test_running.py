@@ -210,7 +210,19 @@ def test_a_part_that_cannot_be_loaded_early_is_told_later(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(importlib, "import_module", refuse)
     running.load_publishers()
-    assert asked == ["ci_runner.results.writer"]
+    assert asked == ["ci_runner.results.verdict"]
+
+
+def test_publishers_are_loaded_once_however_many_jobs_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(running, "load_meanwhile", lambda: loaded.append("once"))
+    settings = Settings(root=tmp_path, machines={"local": MachineSpec(name="local")})
+    found = session(settings)
+    found.when_busy()
+    found.when_busy()
+    assert loaded == ["once"]
 
 
 # -- a dry run
