@@ -218,8 +218,10 @@ def test_publishers_are_loaded_once_however_many_jobs_run(
 ) -> None:
     loaded: list[str] = []
     monkeypatch.setattr(running, "load_meanwhile", lambda: loaded.append("once"))
-    settings = Settings(root=tmp_path, machines={"local": MachineSpec(name="local")})
-    found = session(settings)
+    monkeypatch.setattr(running, "head_commit", lambda _root: None)
+    found = running.session_of(
+        Settings(root=tmp_path, machines={"local": MachineSpec(name="local")}), io.StringIO()
+    )
     found.when_busy()
     found.when_busy()
     assert loaded == ["once"]
