@@ -124,6 +124,7 @@ class Connection:
                     raise MachineError(
                         "the connection is cut again and again", where=str(self.host)
                     ) from None
+                continue
             except Late:
                 raise MachineError(
                     f"the machine did not answer within {seconds:g} s", where=str(self.host)
