@@ -181,7 +181,7 @@ class Ec2Provider:
         with self._lock:
             self._shells.pop(lease.id, None)
             self._ready.pop(lease.id, None)
-        known, quiet = self._launcher.made(lease), self._launcher.quiet_seconds(lease)
+        quiet = self._launcher.quiet_seconds(lease)
         regions = self._regions(lease)
 
         def end(region: str) -> None:
@@ -191,7 +191,7 @@ class Ec2Provider:
                 lease,
                 clock=self._clock,
                 sleep=self._sleep,
-                known=known,
+                known=self._launcher.made(lease, region),
                 quiet_seconds=quiet,
             ).run()
 

@@ -50,13 +50,13 @@ class Launcher:
         self._sleep = sleep
         self._own_address = own_address
         self._lock = threading.Lock()
-        self._made: dict[str, set[str]] = {}  # lease id → machines that EC2 granted
+        self._made: dict[tuple[str, str], set[str]] = {}  # lease id and region → machines that EC2 granted
         self._doubtful: set[str] = set()  # leases for which a creation got no answer
         self._turns: dict[str, int] = {}  # lease id → creations that are over: each has a token of its own
 
-    def made(self, lease: Lease) -> tuple[str, ...]:
-        """The machines that EC2 granted to this process, which it may not list yet."""
-        return tuple(self._made.get(lease.id, ()))
+    def made(self, lease: Lease, region: str) -> tuple[str, ...]:
+        """The machines that EC2 granted to this process there, which it may not list yet."""
+        return tuple(self._made.get((lease.id, region), ()))
 
     def quiet_seconds(self, lease: Lease) -> float:
         """How long nothing must have appeared before a release may say that nothing will."""
@@ -64,7 +64,8 @@ class Launcher:
 
     def over(self, lease: Lease) -> None:
         """Nothing of the lease exists any more; the next creation is another one."""
-        self._made.pop(lease.id, None)
+        for key in [key for key in self._made if key[0] == lease.id]:
+            del self._made[key]
         self._doubtful.discard(lease.id)
         self._turn(lease)
 
@@ -123,7 +124,7 @@ class Launcher:
         made = {str(name) for each in answer.get("Instances") or () for name in each.get("InstanceIds") or ()}
         self._turn(lease)
         if made:
-            self._made.setdefault(lease.id, set()).update(made)
+            self._made.setdefault((lease.id, region), set()).update(made)
             return
         errors = answer.get("Errors") or (
             {"ErrorCode": "InternalError", "ErrorMessage": "neither machine nor error"},
@@ -169,7 +170,7 @@ class Launcher:
 
     def _check_ended(self, lease: Lease, region: str, *, late: bool) -> None:
         """Raise what EC2 says about a machine that ended while it was made; one that is not listed yet may come."""
-        made = self._made.get(lease.id, set())
+        made = self._made.get((lease.id, region), set())
         for each in reversed(instances(self._aws, region, of_lease(lease.id))):
             if each.get("InstanceId") in made or not made:
                 reason = each.get("StateReason") or {}
