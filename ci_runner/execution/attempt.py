@@ -194,6 +194,7 @@ def _run(
         if command.sidecar
         else None,
         log=Follower(shell, job.log, session.folder.path / attempt.log),
+        notice=prepared.notice,
     )
     _fetch(shell, job, selection.suite, folder)
     return judge_end(session, attempt, status, folder, sidecar=command.sidecar, suite=selection.suite)

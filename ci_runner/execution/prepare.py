@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,7 @@ class Prepared:
     python_reason: str
     onboard: str  # our files on the machine
     machine: str = "local"  # its name in the configuration
+    notice: Callable[[], str | None] | None = None  # why the machine is about to be taken away, if it may be
 
 
 def prepare(session: Session, shell: Shell, selection: Selection) -> Prepared:

@@ -150,7 +150,10 @@ def _live(session: Session, tale: Tale) -> None:
 def _use(session: Session, tale: Tale, provider: Provider, lease: Lease) -> str | None:
     """Do on one machine what is still owed; the reason if the machine was taken away meanwhile."""
     try:
-        prepared = prepare(session, provider.shell(lease), tale.selection)
+        shell = provider.shell(lease)
+        prepared = prepare(session, shell, tale.selection)
+        if lease.spot:
+            prepared = dataclasses.replace(prepared, notice=lambda: provider.notice(lease, shell))
         _attempts(session, tale, prepared, provider, lease)
     except SetupError:
         raise

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ci_runner.errors import CiRunnerError, MachineError
 from ci_runner.model import Attempt, CaseResult, Outcome
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from ci_runner.remote.base import Job, JobStatus, Shell
 
 TICK_SECONDS = 0.1
+NOTICE_SECONDS = 5.0  # AWS asks for this pace, and gives two minutes
 CHUNK = 1 << 20
 OUTCOMES = {
     "passed": Outcome.PASSED,
@@ -23,6 +27,8 @@ OUTCOMES = {
     "skipped": Outcome.SKIPPED,
     "xfailed": Outcome.SKIPPED,
 }
+
+logger = logging.getLogger(__name__)
 
 
 class Follower:
@@ -109,9 +115,14 @@ def follow(
     sidecar: Follower | None,
     log: Follower,
     quiet: bool = False,
+    notice: Callable[[], str | None] | None = None,
 ) -> JobStatus:
-    """Wait for the end of a job, telling what it does meanwhile; on cancellation end it and wait for that."""
+    """Wait for the end of a job, telling what it does meanwhile; on cancellation end it and wait for that.
+
+    Raises MachineError if the machine is about to be taken away: then what it wrote so far has been fetched.
+    """
     watch = SidecarWatch(session, attempt, quiet)
+    warning = Forewarning(notice) if notice is not None else None
     cancelled = False
     session.when_busy()
     while True:
@@ -122,6 +133,30 @@ def follow(
         if session.cancellation.requested and not cancelled:
             cancelled = True
             shell.cancel(job)
+        if warning is not None and (reason := warning.said()) is not None:
+            shell.cancel(job)
+            shell.wait(job, seconds=job.term_grace_seconds + TICK_SECONDS)
+            _drain(session, attempt, watch, sidecar, log, everything=True)
+            raise MachineError(f"the machine is being taken away: {reason}")
+
+
+class Forewarning:
+    """Asks the cloud now and then whether it is about to take the machine away."""
+
+    def __init__(self, ask: Callable[[], str | None]) -> None:
+        self._ask = ask
+        self._next = 0.0
+
+    def said(self) -> str | None:
+        """The reason, if there is one; a question that cannot be asked now is asked again later."""
+        if time.monotonic() < self._next:
+            return None
+        self._next = time.monotonic() + NOTICE_SECONDS
+        try:
+            return self._ask()
+        except CiRunnerError as error:
+            logger.info("nobody says whether the machine stays: %s", error)
+            return None
 
 
 def _drain(

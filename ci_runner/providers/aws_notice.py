@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ci_runner.github.commands import one_line
+
 # asks the metadata service, version 2, on the machine itself: a token first, then whether the end is announced
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 _NOTICE = """
@@ -28,3 +30,8 @@ def spot_notice_command() -> tuple[str, ...]:
     metadata service does not answer. Amazon asks to call it every five seconds.
     """
     return ("python3", "-I", "-c", _NOTICE)
+
+
+def announced(exit_code: int, stdout: bytes) -> str | None:
+    """What the command's answer means: why the machine will go, or None."""
+    return one_line(stdout.decode("utf-8", "replace").strip(), 200) if exit_code == 0 else None

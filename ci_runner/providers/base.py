@@ -66,6 +66,13 @@ class Provider(Protocol):
         """The state of the machine now; GONE if there is none."""
         ...
 
+    def notice(self, lease: Lease, shell: Shell) -> str | None:
+        """Why the machine is about to be taken away, if its cloud has said so; None otherwise.
+
+        Asked every few seconds while a suite runs on a spot machine; it must answer quickly.
+        """
+        ...
+
     def release(self, lease: Lease) -> None:
         """Give the machine back with everything that was made for it. If it does not exist, return silently."""
         ...

@@ -9,6 +9,7 @@ from ci_runner.errors import CiRunnerError, ConfigurationError, MachineError
 from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.base import Offer, Source
 from ci_runner.providers.leases import check_lease
+from ci_runner.remote.base import Shell
 from ci_runner.remote.fake import FakeShell
 
 
@@ -21,6 +22,7 @@ class FakeProvider:
         self.fail_next: list[CiRunnerError] = []  # each is raised once, by the next calls of `acquire`
         self.sources: dict[str, Source] = {}  # lease id → what was staged
         self.released: list[str] = []
+        self.notices: dict[str, str] = {}  # lease id → why it will be taken away
         self.refused: dict[
             str, list[CiRunnerError]
         ] = {}  # lease id → for its `release` and `mark`, once each
@@ -80,6 +82,10 @@ class FakeProvider:
         check_lease(lease)
         found = self._leases.get(lease.id)
         return found.state if found else LeaseState.GONE
+
+    def notice(self, lease: Lease, _shell: Shell) -> str | None:
+        """What a test put there."""
+        return self.notices.get(lease.id)
 
     def release(self, lease: Lease) -> None:
         """Forget the entry, and break the shells that were handed out."""

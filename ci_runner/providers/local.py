@@ -21,6 +21,7 @@ from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.base import Offer, Source
 from ci_runner.providers.leases import ID, LeaseRecord, Owner, check_lease
 from ci_runner.providers.staging import stage
+from ci_runner.remote.base import Shell
 from ci_runner.remote.jobs import LEASE_VARIABLE
 from ci_runner.remote.local import LocalShell
 
@@ -166,6 +167,10 @@ class LocalProvider:
         if record is None:
             return LeaseState.RELEASING if folder.exists() else LeaseState.GONE
         return record.lease.state
+
+    def notice(self, _lease: Lease, _shell: Shell) -> str | None:
+        """Nobody takes this machine away."""
+        return None
 
     def release(self, lease: Lease) -> None:
         """End every process that bears the lease's mark and remove its folder, the record last.

@@ -38,7 +38,7 @@ from ci_runner.model import (
 from ci_runner.providers.base import Offer, Source
 from ci_runner.providers.book import Book
 from ci_runner.providers.fake import FakeProvider
-from ci_runner.remote.base import Completed, Job, JobStatus
+from ci_runner.remote.base import Completed, Job, JobStatus, Shell
 from ci_runner.remote.fake import FakeShell, Scripted
 from ci_runner.results.sidecar import junit_name
 from ci_runner.results.whole import cost_of
@@ -339,6 +339,34 @@ def test_no_resume_at_all_if_the_limit_is_zero(stage: Stage) -> None:
     stage.world.lost_after = {"unit.1": 2}
     assert stage.run().exit_code == errors.PREEMPTED
     assert len(stage.cloud.leased) == 1
+
+
+def test_a_machine_that_is_about_to_be_taken_away_is_left_in_time(stage: Stage) -> None:
+    stage.configure(machines={"tpu": MachineSpec(name="tpu", provider="fake", spot="only")})
+    stage.cloud._offers = lambda spec: [Offer(machine=spec, zone="z1", spot=True)]
+    stage.world.silent = {"unit.1"}
+
+    def warn(job: str) -> None:
+        if job == "unit.1":
+            stage.cloud.notices[stage.cloud.leased[0].id] = "action terminate at 12:00"
+
+    stage.world.on_wait = warn
+    result = stage.run()
+    assert (result.exit_code, result.counts.passed) == (errors.OK, 5), result.problems
+    assert kinds(result) == [("suite", "preempted"), ("resume", "finished")]
+    assert "the machine is being taken away: action terminate at 12:00" in str(result.attempts[0].reason)
+    assert all_released(stage)
+
+
+def test_a_cloud_that_does_not_say_whether_the_machine_stays_ends_nothing(stage: Stage) -> None:
+    stage.configure(machines={"tpu": MachineSpec(name="tpu", provider="fake", spot="only")})
+    stage.cloud._offers = lambda spec: [Offer(machine=spec, zone="z1", spot=True)]
+
+    def fail(_lease: Lease, _shell: Shell) -> str | None:
+        raise errors.MachineError("no answer")
+
+    stage.cloud.notice = fail  # type: ignore[method-assign,assignment]
+    assert stage.run().exit_code == errors.OK
 
 
 def test_a_machine_lost_before_it_was_looked_at_is_a_failed_try(stage: Stage) -> None:
