@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,6 +73,7 @@ class Connection:
         self.where: dict[str, Any] = {}  # the answer to the agent's first question: its folders
         self._environ = environ
         self._folder = _private_folder()
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest when we end
         self._login = Login(
             host=host,
             alias=lease_id,

@@ -162,6 +162,19 @@ class OpenSSHShell:
         """The folder for files of ours."""
         return str(self._where("scratch"))
 
+    @property
+    def base(self) -> str:
+        """The folder of the lease, which holds the others."""
+        return str(self._where("base"))
+
+    def use_work(self, root: str) -> str:
+        """Let `work` be this folder below the top of the staged source, for whoever connects; the folder of the top."""
+        top = f"{self.base}/work"
+        work = f"{top}/{root}" if root else top
+        self.write(f"{self.base}/work-path", os.fsencode(work))
+        self._connection.where["work"] = work
+        return top
+
     def _where(self, name: str) -> Any:
         if not self._connection.where:
             self._connection.open(RECONNECT_SECONDS)
