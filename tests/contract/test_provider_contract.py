@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ci_runner.errors import CiRunnerError, MachineError, UsageError
-from ci_runner.model import Lease, LeaseState
+from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.base import Provider, Source
 from ci_runner.providers.fake import FakeProvider
 from ci_runner.providers.identity import marked_at
@@ -25,6 +26,11 @@ class Bench:
     provider: Provider
     source: Source
     broken: Source
+    machine: MachineSpec = field(default_factory=lambda: MachineSpec(name="local"))
+
+    def lease(self, name: str = "7f3c-unit-00000a", **more: Any) -> Lease:
+        """A lease for a machine of this provider."""
+        return make_lease(name, machine=self.machine, **more)
 
     def acquire(self, lease: Lease, source: Source | None = None) -> Lease:
         """Acquire a lease on the best offer."""
@@ -53,13 +59,13 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 def test_it_has_a_name_and_offers(bench: Bench) -> None:
     assert bench.provider.name
-    offers = bench.provider.offers(make_lease().machine)
-    assert [offer.machine.name for offer in offers] == ["local"]
+    offers = bench.provider.offers(bench.lease().machine)
+    assert [offer.machine.name for offer in offers] == [bench.machine.name]
     assert all(offer.price_per_hour >= 0 for offer in offers)
 
 
 def test_a_lease_is_ready_listed_and_then_gone(bench: Bench) -> None:
-    lease = make_lease()
+    lease = bench.lease()
     assert bench.provider.describe(lease) is LeaseState.GONE
     ready = bench.acquire(lease)
     assert ready.state is LeaseState.READY
@@ -72,7 +78,7 @@ def test_a_lease_is_ready_listed_and_then_gone(bench: Bench) -> None:
 
 
 def test_acquiring_again_adopts_what_is_there(bench: Bench) -> None:
-    lease = make_lease()
+    lease = bench.lease()
     ready = bench.acquire(lease)
     shell = bench.provider.shell(ready)
     shell.write(f"{shell.scratch}/mine", b"kept")
@@ -82,7 +88,7 @@ def test_acquiring_again_adopts_what_is_there(bench: Bench) -> None:
 
 
 def test_releasing_again_or_without_a_machine_is_silent(bench: Bench) -> None:
-    lease = make_lease()
+    lease = bench.lease()
     bench.provider.release(lease)
     bench.acquire(lease)
     bench.provider.release(lease)
@@ -91,7 +97,7 @@ def test_releasing_again_or_without_a_machine_is_silent(bench: Bench) -> None:
 
 
 def test_a_failure_leaves_nothing_that_release_would_not_remove(bench: Bench) -> None:
-    lease = make_lease()
+    lease = bench.lease()
     bench.fail(lease)
     assert bench.provider.describe(lease) in (LeaseState.REQUESTED, LeaseState.GONE)
     with pytest.raises(MachineError, match="not ready"):
@@ -102,40 +108,40 @@ def test_a_failure_leaves_nothing_that_release_would_not_remove(bench: Bench) ->
 
 
 def test_after_a_failure_the_same_lease_can_be_acquired(bench: Bench) -> None:
-    lease = make_lease()
+    lease = bench.lease()
     bench.fail(lease)
     assert bench.acquire(lease).state is LeaseState.READY
 
 
 def test_leases_are_listed_by_owner(bench: Bench) -> None:
-    bench.acquire(make_lease("7f3c-unit-00000a", owner="one"))
-    bench.acquire(make_lease("7f3c-unit-00000b", owner="two"))
+    bench.acquire(bench.lease("7f3c-unit-00000a", owner="one"))
+    bench.acquire(bench.lease("7f3c-unit-00000b", owner="two"))
     assert [lease.id for lease in bench.provider.leases("two")] == ["7f3c-unit-00000b"]
     assert [lease.id for lease in bench.provider.leases("three")] == []
     assert len(bench.provider.leases()) == 2
 
 
 def test_two_leases_do_not_see_each_other(bench: Bench) -> None:
-    shells = [bench.provider.shell(bench.acquire(make_lease(f"7f3c-unit-{n}"))) for n in (1, 2)]
+    shells = [bench.provider.shell(bench.acquire(bench.lease(f"7f3c-unit-{n}"))) for n in (1, 2)]
     shells[0].write(f"{shells[0].work}/x", b"1")
     assert shells[1].read(f"{shells[1].work}/x") == b""
-    bench.provider.release(make_lease("7f3c-unit-1"))
-    assert bench.provider.describe(make_lease("7f3c-unit-2")) is LeaseState.READY
+    bench.provider.release(bench.lease("7f3c-unit-1"))
+    assert bench.provider.describe(bench.lease("7f3c-unit-2")) is LeaseState.READY
 
 
 def test_the_shell_of_a_lease_is_the_same_each_time(bench: Bench) -> None:
-    lease = bench.acquire(make_lease())
+    lease = bench.acquire(bench.lease())
     assert bench.provider.shell(lease) is bench.provider.shell(lease)
 
 
 @pytest.mark.parametrize("name", ["", "../up", "UPPER", "a" * 41, "-a", "a/b"])
 def test_an_id_that_could_not_name_a_machine_is_refused(bench: Bench, name: str) -> None:
     with pytest.raises(ValueError, match="not an id of a lease"):
-        bench.acquire(make_lease(name))
+        bench.acquire(bench.lease(name))
 
 
 def test_a_machine_that_the_reaper_saw_expired_says_so(bench: Bench) -> None:
-    lease = bench.acquire(make_lease())
+    lease = bench.acquire(bench.lease())
     assert marked_at(lease) is None
     bench.provider.mark(lease, 1_700_000_000.7)
     assert [marked_at(found) for found in bench.provider.leases()] == [1_700_000_000]
@@ -145,8 +151,8 @@ def test_a_machine_that_the_reaper_saw_expired_says_so(bench: Bench) -> None:
 
 
 def test_a_machine_is_stopped_and_started_or_it_is_said_why_not(bench: Bench) -> None:
-    lease = bench.acquire(make_lease())
-    if bench.provider.name == "local":
+    lease = bench.acquire(bench.lease())
+    if bench.provider.name in ("local", "ssh"):
         for switch in (bench.provider.stop, bench.provider.start, bench.provider.restart):
             with pytest.raises(UsageError, match=r"not (stopped|started|restarted)"):
                 switch(lease)
