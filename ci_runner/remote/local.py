@@ -20,6 +20,9 @@ from ci_runner.remote import jobs
 from ci_runner.remote.base import Completed, Job, JobStatus
 
 SUPERVISOR_FLAGS: tuple[str, ...] = agent.SUPERVISOR_FLAGS
+ONBOARD = str(Path(supervise.__file__).parent)
+# Imported, so that its byte code is kept: as a script it would be compiled at every start.
+START = "import sys; sys.path.append(sys.argv[1]); import supervise; sys.exit(supervise.main(sys.argv[2:]))"
 SAID_BYTES = 64 * 1024
 STOPPED_SECONDS = 1.0  # how often to look whether somebody stopped the supervisor
 CLEAN_SECONDS = 10.0
@@ -228,7 +231,7 @@ def _spawn(path: Path, job: Job, environ: Mapping[str, str]) -> subprocess.Popen
     held = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     try:
         return subprocess.Popen(
-            [sys.executable, *SUPERVISOR_FLAGS, supervise.__file__, str(path), "--lifeline", "0"],
+            [sys.executable, *SUPERVISOR_FLAGS, "-c", START, ONBOARD, str(path), "--lifeline", "0"],
             stdin=subprocess.PIPE,  # the lifeline: it ends when this process does, however it ends
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -17,6 +17,7 @@ import pytest
 from ci_runner.execution.onboard import supervise
 from ci_runner.remote import local
 from ci_runner.remote.jobs import job_document
+from ci_runner.remote import local
 from ci_runner.remote.local import LocalShell
 from tests.job_kit import ended, finish, is_alive, make_job, pid_in, python, until
 
@@ -309,11 +310,11 @@ def test_without_supervisor_and_guard_the_mark_finds_what_is_left(
 def test_a_supervisor_that_breaks_says_how(
     shell: LocalShell, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervise, "__file__", "/no/such/file.py")
+    monkeypatch.setattr(local, "ONBOARD", "/no/such/folder")
     status = finish(shell, make_job(shell, folder, ("true",)))
     assert status.supervisor_lost
     assert status.error is not None
-    assert "No such file" in status.error
+    assert "No module named 'supervise'" in status.error
 
 
 @pytest.mark.parametrize("end", ["main", "daemon"])
