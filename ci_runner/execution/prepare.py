@@ -50,16 +50,17 @@ class Prepared:
 
 
 def prepare(session: Session, shell: Shell, selection: Selection) -> Prepared:
-    """Put our files on the machine and choose the interpreter."""
-    onboard = f"{shell.scratch}/onboard"
-    for file in sorted(ONBOARD.rglob("*.py")):
-        shell.write(f"{onboard}/{file.relative_to(ONBOARD).as_posix()}", file.read_bytes())
+    """Put our files on the machine, unless it is this one, and choose the interpreter."""
     machine = session.settings.machines[session.machine or selection.suite.machine]
     if machine.provider == "local":
+        onboard = str(ONBOARD)  # where they are, byte code is kept from run to run
         choice = choose_python(
             machine, session.environ, lambda path: Path(path).exists(), session.settings.root
         )
     else:
+        onboard = f"{shell.scratch}/onboard"
+        for file in sorted(ONBOARD.rglob("*.py")):
+            shell.write(f"{onboard}/{file.relative_to(ONBOARD).as_posix()}", file.read_bytes())
         choice = python_there(machine, shell)
     return Prepared(
         shell=shell, python=choice.path, python_reason=choice.reason, onboard=onboard, machine=machine.name
