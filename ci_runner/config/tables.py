@@ -43,6 +43,7 @@ class Table(BaseModel):
         alias_generator=lambda name: name.replace("_", "-"),
         populate_by_name=False,
         use_attribute_docstrings=False,
+        defer_build=True,  # a table that is part of another needs no validator of its own
     )
 
 
