@@ -17,7 +17,6 @@ import pytest
 from ci_runner.execution.onboard import supervise
 from ci_runner.remote import local
 from ci_runner.remote.jobs import job_document
-from ci_runner.remote import local
 from ci_runner.remote.local import LocalShell
 from tests.job_kit import ended, finish, is_alive, make_job, pid_in, python, until
 
