@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ci_runner.errors import ConfigurationError
 from ci_runner.providers.choice import region_of
+from ci_runner.providers.tpu_types import chips_of
 
 if TYPE_CHECKING:
     from ci_runner.model import MachineSpec
@@ -22,10 +22,6 @@ TABLE = Path(__file__).with_name("prices.toml")
 FREE = ("local", "ssh")  # nobody sends a bill for these by the hour
 OPTION = "price-per-hour"
 SPOT_OPTION = "spot-price-per-hour"
-
-# Google's names of TPU types: a generation, and a number of chips or of cores
-_TPU = re.compile(r"(v2|v3|v4|v5p|v5litepod|v5e|v6e)-([1-9]\d{0,5})")
-_CORES = ("v2", "v3", "v4", "v5p")  # these count TensorCores, two of which are a chip
 
 HEAD = """# What machines cost, in dollars an hour; prices.py reads it, scripts/update-prices refreshes it.
 # Of gcp-tpu a row is for one chip, of aws-ec2 for the whole machine. A spot price is the highest seen in the region.
@@ -78,14 +74,8 @@ def _hourly(row: Row, spot: bool) -> float:
 
 def unit_of(provider: str, type_: str) -> tuple[str, float]:
     """What the table calls this type, and how many of it the machine has: `v5litepod-8` is 8 × `v5e`."""
-    found = _TPU.fullmatch(type_) if provider == "gcp-tpu" else None
-    if found is None:
-        return type_, 1.0
-    generation, number = found[1], float(found[2])
-    return (
-        "v5e" if generation == "v5litepod" else generation,
-        number / 2 if generation in _CORES else number,
-    )
+    found = chips_of(type_) if provider == "gcp-tpu" else None
+    return found or (type_, 1.0)
 
 
 def price_per_hour(machine: MachineSpec, zone: str | None, *, spot: bool, type_: str | None = None) -> float:

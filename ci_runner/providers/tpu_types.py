@@ -55,6 +55,13 @@ class TpuType:
         return self.chips // self.hosts
 
 
+def chips_of(name: str) -> tuple[str, float] | None:
+    """Generation and chips of a name: ("v5e", 8.0) for `v5litepod-8`; None for what is no TPU that is known."""
+    found = _NAME.fullmatch(name)
+    generation = GENERATIONS.get(found[1]) if found else None
+    return (generation.name, int(found[2]) / generation.counts) if found and generation else None
+
+
 def tpu_type(machine: MachineSpec) -> TpuType:
     """The type of a machine. Raises ConfigurationError for a name that is none, or a new one that needs options."""
     name = machine.type or ""
