@@ -14,10 +14,13 @@ from typing import Any, TypeVar
 from ci_runner import model
 
 T = TypeVar("T")
+PLAIN = frozenset({str, int, float, bool})
 
 
 def plain(value: object) -> Any:
     """A JSON-ready copy of a noun: fields that hold their default stay, so that files have one shape."""
+    if value is None or type(value) in PLAIN:  # most values, and the other questions are dear
+        return value
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -112,7 +112,7 @@ def case_plain(case: CaseResult) -> dict[str, Any]:
     line: dict[str, Any] = {"id": case.id, "outcome": case.outcome.value}
     for name, default in CASE_DEFAULTS.items():
         value = getattr(case, name)
-        if value == default or name in line or value in ((), {}):
+        if value is default or value == default or name in line or value in ((), {}):
             continue
         line[name] = [case_plain(item) for item in value] if name == "earlier" else codec.plain(value)
     return line

@@ -289,6 +289,8 @@ def _by_name(pairs: Iterable[tuple[tuple[str, str], CaseResult]]) -> Names:
 
 def xml_text(text: str) -> str:
     """The name as pytest's JUnit file shows it: what XML forbids is written as `#x1B`; its spaces are normalised."""
+    if text.isprintable():  # nearly every name
+        return text
     shown = "".join(
         char if _allowed(ord(char)) else f"#x{ord(char):0{2 if ord(char) <= 0xFF else 4}X}" for char in text
     )
