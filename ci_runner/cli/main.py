@@ -59,7 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not hasattr(arguments, "run_command"):
         parser.print_help()
         return 0
-    return guarded(lambda: cast("int", arguments.run_command(arguments)))
+    code = guarded(lambda: cast("int", arguments.run_command(arguments)))
+    if argv is None:
+        import gc
+
+        gc.freeze()  # the process ends: nobody need look for garbage once more
+    return code
 
 
 def build_parser(only: str | None = None) -> ArgumentParser:
