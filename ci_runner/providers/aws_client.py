@@ -74,20 +74,28 @@ class Aws:
             return list(pool.map(ask, places))
 
     def call(
-        self, service: str, region: str, operation: str, *, patient: bool = True, **values: Any
+        self,
+        service: str,
+        region: str,
+        operation: str,
+        *,
+        needs: str | None = None,
+        patient: bool = True,
+        **values: Any,
     ) -> Mapping[str, Any]:
         """One call. Every one that is made here may be repeated: it reads, ends, or bears a token or a unique name.
 
         What got no answer, or a server's fault as one, is tried again; so is a refusal for too many calls, unless
         `patient` is False: then whoever chooses among offers decides. Credentials that expired are read once more.
-        Raises ProviderError, AuthenticationError or ConfigurationError.
+        An answer without the key `needs` is no answer. Raises ProviderError, AuthenticationError or ConfigurationError.
         """
         what = f"{service}:{operation}"
         number, renewed = 0, False
         while True:
             answer, failure = self._try(service, region, operation, values)
-            if failure is None:
+            if failure is None and (needs is None or needs in answer):
                 return answer
+            failure = failure or failure_of("InternalError", f"an answer without {needs}")
             if failure.code in EXPIRED and not renewed:
                 renewed = True
                 self._forget()

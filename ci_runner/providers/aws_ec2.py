@@ -28,6 +28,7 @@ from ci_runner.providers.aws_machines import (
     state_of,
     word,
 )
+from ci_runner.providers.aws_notice import announced, spot_notice_command
 from ci_runner.providers.aws_offers import Catalogue, offers, regions_of, types_of
 from ci_runner.providers.choice import region_of
 from ci_runner.providers.identity import MARKED, label_value
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ci_runner.remote.keys import LeaseKeys
 
 SWITCH_SECONDS = 600.0
+NOTICE_SECONDS = 10.0
 
 OPTIONS: Mapping[str, str] = {
     "region": "Where to look for machines if no zones are named; else AWS's usual configuration says it.",
@@ -174,6 +176,16 @@ class Ec2Provider:
         if any(map(is_live, found)):
             return state_of(found, ())
         return state_of(found, leftovers(self._aws, region, of_lease(lease.id)))
+
+    def notice(self, lease: Lease, shell: Shell) -> str | None:
+        """What EC2 announces to a spot machine two minutes before its end; silence if it cannot be asked."""
+        if not lease.spot:
+            return None
+        try:
+            said = shell.run(spot_notice_command(), seconds=NOTICE_SECONDS)
+        except MachineError:  # the connection is somebody else's to watch
+            return None
+        return announced(said.exit_code, said.stdout)
 
     def release(self, lease: Lease) -> None:
         """Terminate, and wait until nothing bears the lease's id. Raises MachineError if something still does."""

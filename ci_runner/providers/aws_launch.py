@@ -112,7 +112,7 @@ class Launcher:
         )
         log.info("asking EC2 for %s in %s for lease %s", lease.machine.type, lease.zone, lease.id)
         try:
-            answer = self._aws.call("ec2", region, "CreateFleet", patient=False, **wanted)
+            answer = self._aws.call("ec2", region, "CreateFleet", needs="FleetId", patient=False, **wanted)
         except ProviderError as error:
             if error.failure.code == "IdempotentParameterMismatch" and self.live(region, lease) is not None:
                 return  # another run of this lease was first

@@ -99,7 +99,11 @@ def parameter_of(machine: MachineSpec, facts: TypeFacts) -> str:
 
 def _newest(aws: Aws, region: str, machine: MachineSpec, facts: TypeFacts) -> str:
     name = parameter_of(machine, facts)
-    value = str(aws.call("ssm", region, "GetParameter", Name=name).get("Parameter", {}).get("Value", ""))
+    value = str(
+        aws.call("ssm", region, "GetParameter", needs="Parameter", Name=name)
+        .get("Parameter", {})
+        .get("Value", "")
+    )
     if not value.startswith("ami-"):
         raise _refused("ParameterNotFound", Scope.REGION, f"parameter {name} names no image in {region}")
     log.info("image %s of %s", value, name)
@@ -134,6 +138,7 @@ def open_group(aws: Aws, region: str, lease: Lease, place: Place, cidr: str, por
             "ec2",
             region,
             "CreateSecurityGroup",
+            needs="GroupId",
             GroupName=name_of(lease),
             Description=f"ssh from the runner of lease {lease.id}",
             VpcId=place.vpc,
@@ -179,6 +184,7 @@ def _own_group(aws: Aws, region: str, lease: Lease, place: Place) -> str:
 def make_template(aws: Aws, region: str, lease: Lease, data: Mapping[str, Any]) -> None:
     """The launch template under the lease's name. One that is there already and ours is used as it is.
 
+    The name is what makes a repetition harmless: a token would bring back the answer about a template that was deleted.
     A template of another process with other keys makes a machine that we cannot log in to: that fails closed.
     """
     try:
@@ -188,15 +194,11 @@ def make_template(aws: Aws, region: str, lease: Lease, data: Mapping[str, Any]) 
             "CreateLaunchTemplate",
             LaunchTemplateName=name_of(lease),
             LaunchTemplateData=data,
-            ClientToken=f"{lease.id}-template"[:64],
             TagSpecifications=tagged(lease, "launch-template"),
             patient=False,
         )
     except ProviderError as error:
-        if error.failure.code not in (
-            "InvalidLaunchTemplateName.AlreadyExistsException",
-            "IdempotentParameterMismatch",
-        ):
+        if error.failure.code != "InvalidLaunchTemplateName.AlreadyExistsException":
             raise
         found = aws.pages(
             region,

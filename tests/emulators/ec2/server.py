@@ -98,6 +98,13 @@ class Emulator:
         self._thread.join(timeout=30)
         self._server.server_close()
 
+    def reset(self) -> None:
+        """Forget everything, the machines too, and let nothing go wrong."""
+        self.world.reset()
+        with self._creating:
+            self._tokens.clear()
+        self.calls.clear()
+
     def fail(self, action: str, how: str, **more: Any) -> Fault:
         """Script a fault of a call."""
         return self.faults.add(Fault(action, how, **more))

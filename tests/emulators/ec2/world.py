@@ -6,11 +6,17 @@ import base64
 import io
 import itertools
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+os.environ["MOTO_AMIS_PATH"] = str(
+    Path(__file__).with_name("images.json")
+)  # moto reads it when it is imported
 
 import moto.backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -35,7 +41,7 @@ from tests.emulators.ec2.wire import (
 if TYPE_CHECKING:
     from tests.emulators.machines import Machines
 
-IMAGE = "ami-1e749f67"  # an Ubuntu among moto's images
+IMAGE = "ami-0d1ce9a5e0c0ffee0"  # of images.json
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 
@@ -51,23 +57,30 @@ class World:
         faults: Faults,
     ) -> None:
         self.machines = machines
-        self.boot_seconds = boot_seconds
-        self.end_seconds = 0.0  # from shutting-down to terminated
-        self.lag_seconds = 0.0  # until a new machine is listed
-        self.group_busy = 0  # how often a group is still in use after its machine has ended
-        self.parameters: dict[str, str] = {}  # public parameter → image; others have the usual image
-        self.spot_requests: list[SpotRequest] = []
-        self.notices: dict[str, str] = {}  # instance → when its end is announced for
+        self._boot_seconds = boot_seconds
         self._clock = clock
         self._faults = faults
         self._lock = threading.RLock()
-        self._templates: dict[tuple[str, str], dict[str, str]] = {}
-        self._scripts: dict[str, str] = {}
-        self._due: list[tuple[float, Callable[[], None]]] = []
         self._ids = itertools.count(1)
-        for name in ("ec2", "ssm", "sts"):
-            moto.backends.get_backend(name).reset()
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self.reset()
+
+    def reset(self) -> None:
+        """An empty world in which nothing goes wrong."""
+        with self._lock:
+            self._faults.clear()
+            self.boot_seconds = self._boot_seconds
+            self.end_seconds = 0.0  # from shutting-down to terminated
+            self.lag_seconds = 0.0  # until a new machine is listed
+            self.group_busy = 0  # how often a group is still in use after its machine has ended
+            self.parameters: dict[str, str] = {}  # public parameter → image; others have the usual image
+            self.spot_requests: list[SpotRequest] = []
+            self.notices: dict[str, str] = {}  # instance → when its end is announced for
+            self._templates: dict[tuple[str, str], dict[str, str]] = {}
+            self._scripts: dict[str, str] = {}
+            self._due: list[tuple[float, Callable[[], None]]] = []
+            for name in ("ec2", "ssm", "sts"):
+                moto.backends.get_backend(name).reset()
 
     def answer(self, call: Call) -> Answer:
         """Play what is due by now, then answer."""
@@ -209,8 +222,8 @@ class World:
     def _hide(self, instance: Any) -> None:
         """EC2 lists a new machine a little later; without its tags nobody finds it."""
         kept = dict(tags(instance))
-        for key in kept:
-            instance.delete_tag(key)
+        backend = self.backend(instance.region_name)
+        backend.delete_tags([instance.id], dict.fromkeys(kept))
         self._later(self.lag_seconds, lambda: instance.add_tags(kept))
 
     def _boot(self, name: str) -> None:
