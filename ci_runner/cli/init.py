@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from argparse import ArgumentParser, Namespace
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from ci_runner.github.local import Git
 
 EXAMPLE = "ci-runner init --dry-run"
@@ -58,7 +61,7 @@ def run(arguments: Namespace) -> int:
 
 def starter(folder: Path, *, here: bool) -> Starter:
     """The files for the repository around a folder, or for the folder itself."""
-    from ci_runner.config.detect import detected_suites
+    from ci_runner.config.detect import detected_suites, missing_pieces
     from ci_runner.config.sources import top_of
     from ci_runner.config.starter import configuration_text, workflow_text
     from ci_runner.github import local
@@ -68,7 +71,7 @@ def starter(folder: Path, *, here: bool) -> Starter:
     suites = detected_suites(root)
     branch = default_branch(local.git_at(top))
     files = {CONFIGURATION: configuration_text(root.name, branch, suites)}
-    notes = []
+    notes = missing_pieces(root, suites)
     if root == top:
         files[WORKFLOW] = workflow_text(branch, root, suites)
     else:
@@ -96,6 +99,8 @@ def default_branch(git: Git) -> str:
 
 def write(found: Starter, there: Sequence[str], *, force: bool) -> None:
     """Write all files or none of them. Raises UsageError if one is there already or cannot be written."""
+    from contextlib import ExitStack
+
     from ci_runner.errors import UsageError
     from ci_runner.github.commands import one_line
 
@@ -106,28 +111,42 @@ def write(found: Starter, there: Sequence[str], *, force: bool) -> None:
             where=where,
             fix="add --force to replace, or --dry-run to look at what would be written",
         )
-    ready: list[tuple[Path, Path]] = []
     name = ""
+    kept: list[Path] = []
     try:
-        for name, text in found.files.items():
-            path = found.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                raise IsADirectoryError(0, "it is a folder")
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            ready.append((temporary, path))
-            temporary.write_bytes(text.encode())
-        for temporary, path in ready:
-            temporary.replace(path)
+        with ExitStack() as undo:
+            for name, text in found.files.items():
+                kept += _put(found.root / name, text.encode(), undo, replace=force)
+            undo.pop_all()  # all are written: nothing is to be undone
     except OSError as error:
+        changed = [name for name in found.files if os.path.lexists(found.root / name) != (name in there)]
         raise UsageError(
             f"cannot write {name}: {error.strerror or error}",
             where=where,
-            fix="check what is there and who owns it; nothing was written",
+            fix="check what is there and who owns it; "
+            + (f"look at {' and '.join(changed)} too" if changed else "nothing was written"),
         ) from error
-    finally:
-        for temporary, _path in ready:
-            temporary.unlink(missing_ok=True)
+    for path in kept:
+        path.unlink(missing_ok=True)
+
+
+def _put(path: Path, data: bytes, undo: ExitStack, *, replace: bool) -> list[Path]:
+    """Write one file, and say how it is undone; what was there waits under the names that are returned."""
+    for folder in reversed([folder for folder in path.parents if not os.path.lexists(folder)]):
+        folder.mkdir()
+        undo.callback(folder.rmdir)
+    kept = []
+    if replace and os.path.lexists(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        path.rename(old)
+        undo.callback(old.rename, path)
+        kept.append(old)
+    with path.open("xb") as file:  # what has appeared since somebody looked stays, and links are not followed
+        undo.callback(path.unlink)
+        file.write(data)
+    return kept
 
 
 def _object(found: Starter, there: Sequence[str], *, written: bool) -> dict[str, object]:

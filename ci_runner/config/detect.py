@@ -105,7 +105,9 @@ def _resolved(root: Path, word: str) -> list[str]:
             return []
         if len(matches) <= PATHS:
             return sorted(
-                path for match in matches if (path := match.relative_to(root).as_posix()).isprintable()
+                path
+                for match in matches
+                if (path := match.relative_to(root).as_posix()).isprintable() and not path.startswith("-")
             )
     return ["/".join(parts[:first]) or "."]
 

@@ -11,7 +11,11 @@ from ci_runner.config.schema import URL
 from ci_runner.model import Suite
 
 EVENTS = ("push", "pull_request", "merge_group", "workflow_dispatch")  # the suites' and the workflow's
-ACTION = "org/kpt/actions/test@v1"
+ACTION = "org/kpt/actions/test@v1"  # its commit is not known before the release that this file is part of
+CHECKOUT = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"  # Dependabot moves both parts
+SETUP_PYTHON = "actions/setup-python@ece7cb06caefa5fff74198d8649806c4678c61a1 # v6.3.0"
+SETUP_GO = "actions/setup-go@924ae3a1cded613372ab5595356fb5720e22ba16 # v6.5.0"
+SETUP_NODE = "actions/setup-node@249970729cb0ef3589644e2896645e5dc5ba9c38 # v6.5.0"
 HINTS = {
     "go": "gotestsum writes the JUnit file: go install gotest.tools/gotestsum@latest",
     "rust": 'nextest writes the JUnit file where .config/nextest.toml says: [profile.ci.junit] path = "junit.xml"',
@@ -39,7 +43,7 @@ EXAMPLE_SUITE = """\
 # command = "make check"
 # junit = ["build/*.xml"]
 """
-_FILTER = re.compile(r"[*?+!\[\]\\]")  # what GitHub's filters of branches take for patterns
+_FILTER = re.compile(r"[*?+!\[\\]")  # what GitHub's filters of branches take for patterns
 
 
 def configuration_text(name: str, branch: str, suites: Sequence[Suite]) -> str:
@@ -131,7 +135,7 @@ def _listed(texts: Sequence[str]) -> str:
 def workflow_text(branch: str, root: Path, suites: Sequence[Suite]) -> str:
     """The workflow: it may read the code and nothing else."""
     steps = "".join(f"      {line}\n" for line in tool_steps(root, suites))
-    pattern = _FILTER.sub(lambda match: f"\\{match[0]}", branch)
+    pattern = _pattern(branch)
     return f"""\
 name: tests
 
@@ -158,13 +162,19 @@ jobs:
       contents: read # to check out the commit
     steps:
       - name: Check out the commit
-        uses: actions/checkout@v7
+        uses: {CHECKOUT}
         with:
           persist-credentials: false
           fetch-depth: 0 # what changed is counted from where the branch began
 {steps}      - name: Run the suites that the change needs
         uses: {ACTION}
 """
+
+
+def _pattern(branch: str) -> str:
+    """The filter that lets this branch through; GitHub would take `${{` for an expression, wherever it stands."""
+    parts = branch.split("${{")
+    return "$*".join(_FILTER.sub(lambda match: f"\\{match[0]}", part) for part in parts)
 
 
 def tool_steps(root: Path, suites: Sequence[Suite]) -> list[str]:
@@ -183,7 +193,7 @@ def _python_steps(root: Path, _suite: Suite) -> list[str]:
     if is_file(root / ".python-version"):
         version = "python-version-file: .python-version"
     return [
-        *_uses("Set up Python", "actions/setup-python@v6", version),
+        *_uses("Set up Python", SETUP_PYTHON, version),
         *_runs("Install what the tests need", f"python -m pip install {' '.join(pip_words(root))}"),
     ]
 
@@ -203,7 +213,7 @@ def pip_words(root: Path) -> list[str]:
 
 def _go_steps(_root: Path, _suite: Suite) -> list[str]:
     return [
-        *_uses("Set up Go", "actions/setup-go@v6", "go-version-file: go.mod"),
+        *_uses("Set up Go", SETUP_GO, "go-version-file: go.mod"),
         *_runs("Install gotestsum", "go install gotest.tools/gotestsum@latest"),
     ]
 
@@ -215,8 +225,9 @@ def _rust_steps(_root: Path, _suite: Suite) -> list[str]:
 
 def _node_steps(root: Path, suite: Suite) -> list[str]:
     version = "node-version-file: .nvmrc" if is_file(root / ".nvmrc") else "node-version: lts/*"
-    lines = _uses("Set up Node", "actions/setup-node@v6", version)
+    lines = _uses("Set up Node", SETUP_NODE, version)
     manager = suite.setup[0].split()[0] if suite.setup else "npm"
+    # without a version: Node no longer brings corepack, and pnpm itself changes to what packageManager says
     return lines + (
         _runs(f"Install {manager}", f"npm install --global {manager}") if manager != "npm" else []
     )
