@@ -1,19 +1,20 @@
 """How much `ci-runner` costs on top of what it starts: `python tests/bench/bench_run.py [--tests N] [--rounds N]`.
 
-Prints medians of interleaved runs and their ratio; the two things compared always run in the same process of measuring.
+Prints medians of interleaved runs and their ratio, and for the run of many tests also the fastest of both: what a busy
+machine adds does not show in those. The two things compared always run in the same process of measuring.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 PYTHON = sys.executable
 CI_RUNNER = str(Path(PYTHON).with_name("ci-runner"))
@@ -28,11 +29,13 @@ def timed(command: Sequence[str], cwd: Path, env: dict[str, str]) -> float:
     return time.perf_counter() - start
 
 
-def interleaved(ours: Callable[[], float], rival: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Medians of both, measured alternately, after one unmeasured run of each."""
+def interleaved(
+    ours: Callable[[], float], rival: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of both, measured alternately, after one unmeasured run of each."""
     ours(), rival()
     pairs = [(ours(), rival()) for _ in range(rounds)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def report(name: str, ours: float, rival: float, limit: str) -> None:
@@ -61,7 +64,7 @@ def main() -> int:
                 lambda: timed([PYTHON, "-c", "pass"], root, env),
                 arguments.rounds * 3,
             )
-            report(f"{' '.join(words)} against python -c pass", ours, rival, "3 x")
+            report(f"{' '.join(words)} against python -c pass", median(ours), median(rival), "3 x")
         project = make_tests(root, arguments.tests)
         bare = [PYTHON, "-m", "pytest", "-q", "tests"]
         ours, rival = interleaved(
@@ -69,9 +72,11 @@ def main() -> int:
             lambda: timed(bare, project, env),
             arguments.rounds,
         )
-        report(f"run of {arguments.tests} tests against bare pytest", ours, rival, "1.05 x + 500 ms")
-        rest = ours - 1.05 * rival
-        print(f"{'over 1.05 x bare pytest':<44} {rest * 1000:9.1f} ms {'':>12} {'':>8}   500 ms")
+        for name, of in (("median", median), ("fastest", min)):
+            what = f"run of {arguments.tests} tests, {name}"
+            report(what, of(ours), of(rival), "1.05 x + 500 ms")
+            rest = of(ours) - 1.05 * of(rival)
+            print(f"{'over 1.05 x bare pytest':<44} {rest * 1000:9.1f} ms {'':>12} {'':>8}   500 ms")
     return 0
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 PLUGIN = Path(__file__).parents[2] / "ci_runner" / "execution" / "onboard" / "plugin"
 TESTS = 1_000
 PAIRS = int(os.environ.get("BENCH_PAIRS", "9"))
-LIMIT = 1.03  # the median of the pairs' ratios of CPU time
+LIMIT = (
+    1.03  # ratio of CPU time: of the fastest runs, because what a busy machine adds is many times the sidecar
+)
 
 
 def project(folder: Path) -> None:
@@ -53,7 +55,7 @@ def measured(folder: Path, *, sidecar: bool) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print the medians; 1 if the sidecar costs more than it may."""
+    """Print medians and the fastest; 1 if the sidecar costs more than it may."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         project(folder)
@@ -72,12 +74,15 @@ def main() -> int:
         kind: statistics.median(with_it[index] / bare[index] for bare, with_it in pairs)
         for index, kind in enumerate(("wall", "cpu"))
     }
+    # what a busy machine adds is many times what the sidecar costs, and shows least in the fastest runs
+    fastest = min(with_it[1] for _, with_it in pairs) / min(bare[1] for bare, _ in pairs)
     result = {
         "tests": TESTS,
         "pairs": PAIRS,
         "bare_cpu_seconds": round(statistics.median(bare[1] for bare, _ in pairs), 3),
         "wall_ratio": round(ratios["wall"], 4),
         "cpu_ratio": round(ratios["cpu"], 4),
+        "fastest_cpu_ratio": round(fastest, 4),
         "limit": LIMIT,
     }
     print(json.dumps(result))
