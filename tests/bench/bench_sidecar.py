@@ -16,9 +16,7 @@ from pathlib import Path
 PLUGIN = Path(__file__).parents[2] / "ci_runner" / "execution" / "onboard" / "plugin"
 TESTS = 1_000
 PAIRS = int(os.environ.get("BENCH_PAIRS", "9"))
-LIMIT = (
-    1.03  # ratio of CPU time: of the fastest runs, because what a busy machine adds is many times the sidecar
-)
+LIMIT = 1.03  # the median of the pairs' ratios of CPU time
 
 
 def project(folder: Path) -> None:
