@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ci_runner.model import Lease, MachineSpec
 from ci_runner.providers.aws_client import Aws
-from ci_runner.providers.aws_ec2 import Ec2Provider, Ways
+from ci_runner.providers.aws_ec2 import Ec2Provider
 from ci_runner.providers.base import Offer, Source
+from ci_runner.providers.ways import Ways
 from ci_runner.remote.fake import FakeShell
 from ci_runner.remote.keys import LeaseKeys
 from tests.emulators.ec2.server import Emulator
@@ -57,6 +58,13 @@ class Cloud:
         self.reached: list[Any] = []
         self.unreachable: Exception | None = None
         self.forgotten: list[str] = []
+        self.closed: list[Any] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.emulator.close()
 
     def provider(self, aws: Aws | None = None, **environ: str) -> Ec2Provider:
         """A provider as a new process has it."""
@@ -64,7 +72,8 @@ class Cloud:
             keys=fake_keys,
             forget_keys=lambda lease: self.forgotten.append(lease.id),
             reach=self._reach,
-            shell_of=lambda lease, _keys: FakeShell(lease_id=lease.id),
+            shell_of=lambda lease: FakeShell(lease_id=lease.id),
+            close=self.closed.append,
         )
         return Ec2Provider(
             aws or self.aws, ways, {**self.environ, **environ}, clock=self.clock, sleep=self.clock.sleep
@@ -87,6 +96,7 @@ class Cloud:
         self.emulator.reset()
         self.reached.clear()
         self.forgotten.clear()
+        self.closed.clear()
         self.unreachable = None
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ci_runner.errors import CiRunnerError, MachineError, UsageError
 from ci_runner.model import Lease, LeaseState, MachineSpec
@@ -33,7 +31,8 @@ from ci_runner.providers.aws_offers import Catalogue, offers, regions_of, types_
 from ci_runner.providers.choice import region_of
 from ci_runner.providers.identity import MARKED, label_value
 from ci_runner.providers.leases import check_lease
-from ci_runner.remote.machine import Host, ssh_port, ssh_user
+from ci_runner.providers.ways import Ways, ways
+from ci_runner.remote.machine import Host, plain_key, ssh_port, ssh_user
 
 if TYPE_CHECKING:
     from ci_runner.providers.base import Offer, Source
@@ -57,16 +56,6 @@ OPTIONS: Mapping[str, str] = {
     "price-per-hour": "What the machine costs, in dollars, if the price table does not know it.",
     "host-key": '"unchecked" lets in a machine whose key is not known; the report says so.',
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ways:
-    """How machines are reached; tests put others in their place."""
-
-    keys: Callable[[Lease], LeaseKeys]
-    forget_keys: Callable[[Lease], object]
-    reach: Callable[..., tuple[Shell, tuple[str, ...]]]  # remote.machine.reach
-    shell_of: Callable[[Lease, LeaseKeys], Shell]  # remote.machine.shell_of
 
 
 class Ec2Provider:
@@ -144,7 +133,7 @@ class Ec2Provider:
         return dataclasses.replace(
             lease,
             address=address_of(instance, private=lease.machine.options.get("address") == "private"),
-            host_key=keys.host_public,
+            host_key=plain_key(keys.host_public),
             user=ssh_user(lease, self._environ, USER),
             image=str(instance.get("ImageId") or lease.image or "") or None,
             zone=instance.get("Placement", {}).get("AvailabilityZone") or lease.zone,
@@ -158,7 +147,7 @@ class Ec2Provider:
                 return self._shells[lease.id]
         if lease.state is not LeaseState.READY or not lease.address:
             raise MachineError(f"lease {lease.id} is not ready", where=NAME)
-        shell = self._ways.shell_of(lease, self._ways.keys(lease))
+        shell = self._ways.shell_of(lease)
         with self._lock:
             return self._shells.setdefault(lease.id, shell)
 
@@ -190,9 +179,6 @@ class Ec2Provider:
     def release(self, lease: Lease) -> None:
         """Terminate, and wait until nothing bears the lease's id. Raises MachineError if something still does."""
         check_lease(lease)
-        with self._lock:
-            self._shells.pop(lease.id, None)
-            self._ready.pop(lease.id, None)
         quiet = self._launcher.quiet_seconds(lease)
         regions = self._regions(lease)
 
@@ -207,9 +193,19 @@ class Ec2Provider:
                 quiet_seconds=quiet,
             ).run()
 
-        self._aws.everywhere(end, regions)
+        try:
+            self._aws.everywhere(end, regions)
+        finally:
+            self._hang_up(lease)
         self._launcher.over(lease)
         self._ways.forget_keys(lease)
+
+    def _hang_up(self, lease: Lease) -> None:
+        with self._lock:
+            shell = self._shells.pop(lease.id, None)
+            self._ready.pop(lease.id, None)
+        if shell is not None:
+            self._ways.close(shell)
 
     def start(self, lease: Lease) -> None:
         """Start a stopped machine and wait until it runs; its address may be another one then."""
@@ -228,9 +224,7 @@ class Ec2Provider:
                 f"lease {lease.id} is a spot machine, which cannot be stopped",
                 fix=f"give it back instead: ci-runner machines release {lease.id}",
             )
-        with self._lock:
-            self._shells.pop(lease.id, None)
-            self._ready.pop(lease.id, None)
+        self._hang_up(lease)
         self._aws.call("ec2", region, "StopInstances", InstanceIds=[instance["InstanceId"]])
         self._await(region, lease, "stopped")
 
@@ -303,21 +297,3 @@ class Ec2Provider:
 def connect(environ: Mapping[str, str]) -> Ec2Provider:
     """The provider, as the registry makes it."""
     return Ec2Provider(Aws(environ), ways(environ), environ)
-
-
-def ways(environ: Mapping[str, str]) -> Ways:
-    """The real way to a machine: OpenSSH with the lease's own keys."""
-    machine: Any = importlib.import_module("ci_runner.remote.machine")
-    from ci_runner.remote.keys import LeaseKeys, key_folder
-
-    def forget(lease: Lease) -> None:
-        found = LeaseKeys.read(key_folder(environ, lease.id))
-        if found is not None:
-            found.remove()
-
-    return Ways(
-        keys=lambda lease: LeaseKeys.make(key_folder(environ, lease.id), lease.id),
-        forget_keys=forget,
-        reach=machine.reach,
-        shell_of=machine.shell_of,
-    )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # name in `[machines.*] provider` → module with `connect(environ) -> Provider`
 PROVIDERS: dict[str, str] = {
+    "aws-ec2": "ci_runner.providers.aws_ec2",
     "local": "ci_runner.providers.local",
 }
 

@@ -45,12 +45,21 @@ class Bench:
             self.acquire(lease, self.broken)
 
 
-@pytest.fixture(params=["local", "fake"])
+@pytest.fixture(params=["local", "fake", "aws-ec2"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("one\n")
     source = Source(root=str(tmp_path / "source"), commit=None)
     broken = Source(root=str(tmp_path / "none"), commit=None)
+    if request.param == "aws-ec2":
+        from tests.ec2_kit import GPU, Cloud  # moto takes seconds, which the others need not wait for
+
+        with Cloud() as cloud:
+            yield Bench(cloud.provider(), source, broken, GPU)
+            for lease in cloud.provider().leases():
+                cloud.provider().release(lease)
+            assert cloud.holdings() == []
+        return
     provider = LocalProvider(tmp_path / "leases", os.environ) if request.param == "local" else FakeProvider()
     yield Bench(provider, source, broken)
     for lease in provider.leases():

@@ -205,6 +205,12 @@ def _listen(port: int, app: Callable[..., Iterable[bytes]]) -> Any:
     return make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
 
 
+def shut_down(guests: list[Emulator], name: str) -> None:
+    """Tell the emulator that one of its loopback machines has shut itself down."""
+    for emulator in guests:
+        emulator.world.guest_shutdown(name)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until the standard input ends or a signal comes."""
     parser = argparse.ArgumentParser(description="An emulated EC2 for tests and curious people.")
@@ -213,12 +219,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--boot-seconds", type=float, default=0.0)
     given = parser.parse_args(arguments)
     machines = None
+    guests: list[Emulator] = []
     if given.machines is not None:
         from tests.emulators.machines import Machines
 
-        machines = Machines(given.machines)
+        machines = Machines(given.machines, on_shutdown=lambda name: shut_down(guests, name))
     try:
         with Emulator(port=given.port, machines=machines, boot_seconds=given.boot_seconds) as emulator:
+            guests.append(emulator)
             print(
                 json.dumps({"url": emulator.url, "environ": emulator.environ, "pid": os.getpid()}), flush=True
             )
