@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # name in `[machines.*] provider` → module with `connect(environ) -> Provider`
 PROVIDERS: dict[str, str] = {
     "aws-ec2": "ci_runner.providers.aws_ec2",
+    "gcp-tpu": "ci_runner.providers.gcp_tpu",
     "local": "ci_runner.providers.local",
 }
 

@@ -45,7 +45,7 @@ class Bench:
             self.acquire(lease, self.broken)
 
 
-@pytest.fixture(params=["local", "fake", "aws-ec2"])
+@pytest.fixture(params=["local", "fake", "aws-ec2", "gcp-tpu"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("one\n")
@@ -59,6 +59,15 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
             for lease in cloud.provider().leases():
                 cloud.provider().release(lease)
             assert cloud.holdings() == []
+        return
+    if request.param == "gcp-tpu":
+        from tests.tpu_kit import TPU, Google
+
+        with Google() as google:
+            yield Bench(google.provider(), source, broken, TPU)
+            for lease in google.provider().leases():
+                google.provider().release(lease)
+            assert google.holdings() == []
         return
     provider = LocalProvider(tmp_path / "leases", os.environ) if request.param == "local" else FakeProvider()
     yield Bench(provider, source, broken)
