@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ci_runner.errors import ConfigurationError
-from ci_runner.providers.aws_failures import EXPIRED, NO_CREDENTIALS, error_of, failure_of
+from ci_runner.providers.aws_failures import EXPIRED, NO_CREDENTIALS, SERVER_FAULTS, error_of, failure_of
 from ci_runner.providers.failures import Failure, Kind
 
 CONNECT_SECONDS = 5.0
@@ -92,16 +92,17 @@ class Aws:
         what = f"{service}:{operation}"
         number, renewed = 0, False
         while True:
-            answer, failure = self._try(service, region, operation, values)
+            answer, failure, lost = self._try(service, region, operation, values)
             if failure is None and (needs is None or needs in answer):
                 return answer
-            failure = failure or failure_of("InternalError", f"an answer without {needs}")
+            if failure is None:
+                failure, lost = failure_of("InternalError", f"an answer without {needs}"), True
             if failure.code in EXPIRED and not renewed:
                 renewed = True
                 self._forget()
                 continue
             number += 1
-            again = failure.kind is Kind.UNKNOWN or (patient and failure.kind is Kind.RATE)
+            again = (lost and failure.kind is Kind.UNKNOWN) or (patient and failure.kind is Kind.RATE)
             if not again or number == TRIES:
                 raise error_of(failure, what=what, where=f"{what} in {region}")
             log.debug("%s in %s failed, trying again: %s", what, region, failure.text)
@@ -122,25 +123,28 @@ class Aws:
 
     def _try(
         self, service: str, region: str, operation: str, values: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], Failure | None]:
+    ) -> tuple[Mapping[str, Any], Failure | None, bool]:
+        """The answer, or a failure and whether nobody can know what came of the call."""
         from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
         from botocore.parsers import ResponseParserError
 
         try:
             client = self._client(service, region)
             method: Callable[..., Mapping[str, Any]] = getattr(client, _method(operation))
-            return method(**values), None
+            return method(**values), None, False
         except ClientError as error:
-            return {}, _answered(error.response)
+            failure = _answered(error.response)
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+            return {}, failure, status >= 500 or failure.code in SERVER_FAULTS
         except ResponseParserError as error:
-            return {}, failure_of("InternalError", f"an answer that makes no sense: {error}")
+            return {}, failure_of("InternalError", f"an answer that makes no sense: {error}"), True
         except ParamValidationError as error:
             raise ConfigurationError(
                 f"AWS cannot be asked for this: {' '.join(str(error).split())}",
                 where=f"{service}:{operation}",
             ) from error
         except BotoCoreError as error:
-            return {}, _unanswered(error)
+            return {}, _unanswered(error), True
 
     def _client(self, service: str, region: str) -> Any:
         from botocore.config import Config

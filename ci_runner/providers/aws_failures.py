@@ -117,6 +117,7 @@ _BY_CODE: Mapping[str, tuple[Kind, Scope]] = {
     code: group for group, codes in _GROUPS.items() for code in codes
 }
 
+SERVER_FAULTS = frozenset(_GROUPS[Kind.UNKNOWN, Scope.NOTHING])
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _CLOCK = frozenset({"RequestExpired", "SignatureDoesNotMatch", "InvalidSignatureException"})
 _UNKNOWN_KEYS = frozenset(
@@ -130,7 +131,7 @@ def failure_of(
     code: str | None, text: str = "", *, status: int | None = None, retry_after: float | None = None
 ) -> Failure:
     """What one error of EC2 amounts to; a code that nobody knows is judged by its form, then by the HTTP status."""
-    plain = (code or "").strip().removeprefix("Server.").removeprefix("Client.")
+    plain = " ".join((code or "").split())[:100].removeprefix("Server.").removeprefix("Client.")
     kind, scope = _judge(plain, code or "", text, status)
     words = " ".join(text.split())[:MAX_TEXT] or plain or f"EC2 answered with HTTP status {status}"
     return Failure(kind=kind, scope=scope, text=words, code=plain or None, retry_after=retry_after)

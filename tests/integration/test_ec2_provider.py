@@ -24,6 +24,7 @@ from ci_runner.providers.identity import marked_at
 from ci_runner.remote.base import Completed
 from ci_runner.remote.fake import FakeShell
 from tests.ec2_kit import GPU, Cloud, gpu_lease, offer
+from tests.emulators.ec2.wire import SpotRequest
 from tests.emulators.ec2.world import IMAGE
 
 
@@ -651,6 +652,88 @@ def test_the_shell_of_another_process_needs_an_address(cloud: Cloud, source: Sou
     assert isinstance(cloud.provider().shell(ready), FakeShell)
     with pytest.raises(MachineError, match="not ready"):
         cloud.provider().shell(gpu_lease())
+
+
+def test_a_machine_that_is_stopping_is_started_when_it_has_stopped(cloud: Cloud, source: Source) -> None:
+    provider = cloud.provider()
+    ready = provider.acquire(gpu_lease(), offer(), source, seconds=600)
+    name = machine_of(cloud).id
+    cloud.emulator.world.put(name, "stopping")
+    cloud.emulator.world.later(20.0, lambda: cloud.emulator.world.put(name, "stopped"))
+    provider.start(ready)
+    assert provider.describe(ready) is LeaseState.READY
+    cloud.emulator.fail("StopInstances", "error", code="IncorrectState")
+    with pytest.raises(ProviderError):
+        provider.stop(ready)
+    cloud.emulator.world.put(name, "stopping")
+    with pytest.raises(MachineError, match="is stopping, not stopped"):
+        provider.start(ready)
+    cloud.emulator.world.later(20.0, lambda: cloud.emulator.world.interrupt(name))
+    with pytest.raises(MachineError, match="lost its machine"):
+        provider.start(ready)
+
+
+def test_a_granted_machine_that_is_never_listed_is_ended_all_the_same(cloud: Cloud, source: Source) -> None:
+    cloud.emulator.world.lag_seconds = 100_000.0
+    lease, provider = gpu_lease(), cloud.provider()
+    with pytest.raises(ProviderError, match="does not list it"):
+        provider.acquire(lease, offer(), source, seconds=600)
+    assert len(cloud.emulator.world.instances()) == 1
+    provider.release(lease)
+    assert cloud.holdings() == []
+
+
+def test_what_is_left_of_lost_machines_is_ended_too(cloud: Cloud, source: Source) -> None:
+    lease, provider = gpu_lease(), cloud.provider()
+    provider.acquire(lease, offer(spot=True), source, seconds=600)
+    world, labels = cloud.emulator.world, {"ci-runner-lease": lease.id}
+    volume = world.backend("us-east-1").create_volume(size=1, zone_name="us-east-1a")
+    volume.add_tags(labels)
+    world.spot_requests.append(SpotRequest("sir-late", "us-east-1", labels, state="open"))
+    cloud.provider().release(lease)
+    assert cloud.holdings() == []
+
+
+def test_a_group_that_stays_in_use_is_told(cloud: Cloud, source: Source) -> None:
+    lease, provider = gpu_lease(), cloud.provider()
+    provider.acquire(lease, offer(), source, seconds=600)
+    cloud.emulator.world.group_busy = 100_000
+    with pytest.raises(MachineError, match="still in use"):
+        provider.release(lease)
+    assert [each.state for each in provider.leases()] == [LeaseState.RELEASING]
+    cloud.emulator.world.group_busy = 0
+    provider.release(lease)
+    assert cloud.holdings() == []
+
+
+@pytest.mark.parametrize("action", ["TerminateInstances", "DeleteLaunchTemplate", "DeleteSecurityGroup"])
+def test_an_unexpected_refusal_of_the_end_is_told(cloud: Cloud, source: Source, action: str) -> None:
+    lease, provider = gpu_lease(), cloud.provider()
+    provider.acquire(lease, offer(), source, seconds=600)
+    cloud.emulator.fail(action, "error", code="OperationNotPermitted", message="protected")
+    with pytest.raises(ProviderError, match="protected"):
+        provider.release(lease)
+    provider.release(lease)
+    assert cloud.holdings() == []
+
+
+def test_where_there_is_no_default_subnet_one_is_asked_for(cloud: Cloud, source: Source) -> None:
+    backend = cloud.emulator.world.backend("us-east-1")
+    for subnet in backend.describe_subnets():
+        backend.delete_subnet(subnet.id)
+    with pytest.raises(ProviderError, match="no default subnet") as caught:
+        cloud.provider().acquire(gpu_lease(), offer(), source, seconds=600)
+    assert "options" in str(caught.value)
+
+
+def test_the_runner_s_address_may_not_be_known(cloud: Cloud, source: Source) -> None:
+    machine = dataclasses.replace(GPU, options={"address-service": "http://127.0.0.1:1/"})
+    there = dataclasses.replace(offer(), machine=machine)
+    with pytest.raises(MachineError, match="own address is not known") as caught:
+        cloud.provider(CI_RUNNER_SOURCE_CIDR="").acquire(
+            gpu_lease(machine=machine), there, source, seconds=600
+        )
+    assert "CI_RUNNER_SOURCE_CIDR" in (caught.value.fix or "")
 
 
 # --- the announcement of the end ---

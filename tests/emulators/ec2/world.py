@@ -201,7 +201,7 @@ class World:
             return answer, ""
         name = found[1].decode()
         instance = self.instance(name)
-        self._set(name, "pending")
+        self.put(name, "pending")
         for nic in instance.nics.values():
             nic.public_ip = None
         if spot:
@@ -214,9 +214,9 @@ class World:
         if self.lag_seconds:
             self._hide(instance)
         if refusal is not None:
-            self._later(self.boot_seconds, lambda: self.end(name, f"Server.{refusal.code}", refusal.message))
+            self.later(self.boot_seconds, lambda: self.end(name, f"Server.{refusal.code}", refusal.message))
         else:
-            self._later(self.boot_seconds, lambda: self._boot(name))
+            self.later(self.boot_seconds, lambda: self._boot(name))
         return answer, name
 
     def _hide(self, instance: Any) -> None:
@@ -224,7 +224,7 @@ class World:
         kept = dict(tags(instance))
         backend = self.backend(instance.region_name)
         backend.delete_tags([instance.id], dict.fromkeys(kept))
-        self._later(self.lag_seconds, lambda: instance.add_tags(kept))
+        self.later(self.lag_seconds, lambda: instance.add_tags(kept))
 
     def _boot(self, name: str) -> None:
         instance = self.instance(name)
@@ -235,7 +235,7 @@ class World:
             first = instance.state == "pending"
             address = self.machines.start(name, self._scripts[name] if first else None).address
         instance.nics[0].public_ip = address
-        self._set(name, "running")
+        self.put(name, "running")
 
     def end(self, name: str, code: str, message: str = "") -> None:
         """End a machine, for this reason; it takes `end_seconds`."""
@@ -251,8 +251,8 @@ class World:
                 if request.instance == name:
                     request.state = "closed"
             if self.end_seconds:
-                self._set(name, "shutting-down")
-                self._later(self.end_seconds, lambda: self._set(name, "terminated"))
+                self.put(name, "shutting-down")
+                self.later(self.end_seconds, lambda: self.put(name, "terminated"))
 
     def interrupt(self, name: str) -> None:
         """Take a spot machine back."""
@@ -268,7 +268,7 @@ class World:
             if self.instance(name).instance_initiated_shutdown_behavior == "terminate":
                 self.end(name, "Client.InstanceInitiatedShutdown")
             else:
-                self._set(name, "stopped")
+                self.put(name, "stopped")
 
     def metadata(self, path: str, environ: Mapping[str, Any]) -> Answer:
         """`/imds/<instance>/latest/…`: the metadata service of a machine, version 2 only."""
@@ -307,7 +307,7 @@ class World:
         names = listed(call, "InstanceId")
         answer = self.forward(call)
         for name in names:
-            self._set(name, "stopped")
+            self.put(name, "stopped")
             self._boot(name)
         return answer
 
@@ -384,11 +384,13 @@ class World:
             found += [volume.id for volume in backend.describe_volumes()]
         return found + [each.id for each in self.spot_requests if each.state in ("open", "active")]
 
-    def _set(self, name: str, state: str) -> None:
+    def put(self, name: str, state: str) -> None:
+        """Put a machine into a state."""
         instance = self.instance(name)
         instance._state.name, instance._state.code = state, STATES[state]
 
-    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
+        """Let something happen so many seconds from now."""
         if seconds <= 0:
             act()
         else:
