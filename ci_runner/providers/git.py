@@ -114,11 +114,15 @@ def toplevel(root: Path, deadline: float = FOREVER) -> Path | None:
 
 
 def head_commit(root: Path) -> str | None:
-    """The full id of the commit that is checked out; None outside of git and before the first commit."""
+    """The full id of the commit that is checked out; None outside of git and before the first commit.
+
+    Raises UsageError if git refuses the repository because of its owner.
+    """
     try:
-        if toplevel(root) is None:
-            return None
+        done = Git(root).call("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        if done.returncode == 0:
+            return os.fsdecode(done.stdout).strip() or None
+        toplevel(root)
     except MachineError:
         return None  # no git here: the folder is copied, and says so
-    done = Git(root).call("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    return os.fsdecode(done.stdout).strip() or None if done.returncode == 0 else None
+    return None

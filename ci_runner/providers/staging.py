@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,15 +151,13 @@ def make_repository(theirs: Git, target: Path, deadline: float) -> Git:
     """
     target.mkdir(parents=True)
     ours = Git(target, deadline, ISOLATED)
-    kind = theirs.text("rev-parse", "--show-object-format")
+    kind, objects, shallow = _places(theirs)
     ours.output("init", "--quiet", "--template=", f"--object-format={kind}")
     inside = target / ".git"
-    objects = Path(theirs.text("rev-parse", "--git-path", "objects"))
     if not objects.is_absolute():
         objects = theirs.folder / objects
     (inside / "objects" / "info").mkdir(parents=True, exist_ok=True)
     (inside / "objects" / "info" / "alternates").write_bytes(os.fsencode(_quoted(objects.resolve())) + b"\n")
-    shallow = Path(theirs.text("rev-parse", "--git-path", "shallow"))
     shallow = shallow if shallow.is_absolute() else theirs.folder / shallow
     if shallow.is_file():
         shutil.copyfile(shallow, inside / "shallow")
@@ -176,9 +174,33 @@ def make_repository(theirs: Git, target: Path, deadline: float) -> Git:
     }
     settings |= _lfs_settings(theirs)
     settings |= _promisor_settings(theirs)
-    for name, value in settings.items():
-        ours.output("config", name, value)
+    with (inside / "config").open("a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(config_text(settings))
     return ours
+
+
+def _places(theirs: Git) -> tuple[str, Path, Path]:
+    """The kind of hashes of a repository, and where its objects and its list of shallow commits are."""
+    asked = (("--show-object-format",), ("--git-path", "objects"), ("--git-path", "shallow"))
+    lines = theirs.text("rev-parse", *(word for words in asked for word in words)).split("\n")
+    if len(lines) != len(asked):  # a folder with a line break in its name
+        lines = [theirs.text("rev-parse", *words) for words in asked]
+    return lines[0], Path(lines[1]), Path(lines[2])
+
+
+def config_text(settings: Mapping[str, str]) -> str:
+    """Settings as git's configuration has them; one process for each would take longer than the checkout."""
+    text = ""
+    for name, value in settings.items():
+        section, _, rest = name.partition(".")
+        subsection, dot, key = rest.rpartition(".")
+        title = f'{section} "{_escaped(subsection)}"' if dot else section
+        text += f'[{title}]\n\t{key} = "{_escaped(value)}"\n'
+    return text
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _quoted(path: Path) -> str:
