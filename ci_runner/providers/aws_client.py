@@ -189,9 +189,8 @@ class Aws:
         return self._session
 
     def _endpoint(self, service: str) -> str | None:
-        return self._environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or self._environ.get(
-            "AWS_ENDPOINT_URL"
-        )
+        own = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+        return self._environ.get(own) or self._environ.get("AWS_ENDPOINT_URL")
 
     def _forget(self) -> None:
         """Let go of clients and credentials; the next call reads them anew."""

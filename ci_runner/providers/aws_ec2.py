@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ from ci_runner.remote.machine import Host, plain_key, ssh_port, ssh_user
 
 if TYPE_CHECKING:
     from ci_runner.providers.base import Offer, Source
+    from ci_runner.providers.checkup import Check
     from ci_runner.remote.base import Shell
     from ci_runner.remote.keys import LeaseKeys
 
@@ -93,6 +94,12 @@ class Ec2Provider:
         """Types × zones × spot or not. Raises ConfigurationError, AuthenticationError or ProviderError."""
         types_of(machine)
         return offers(machine, self._catalogue, None if machine.zones else self._aws.home_region())
+
+    def examine(self, machine: MachineSpec) -> Iterable[Check]:
+        """Who we are, what we may do and how much, by questions and dry runs; nothing is made."""
+        from ci_runner.providers.aws_checkup import Checkup
+
+        return Checkup(self._aws, self._catalogue, machine).run()
 
     def acquire(self, lease: Lease, offer: Offer, source: Source, *, seconds: float) -> Lease:
         """One machine of the offer's type in its zone, running, reached and with the source on it."""

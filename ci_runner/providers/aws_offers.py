@@ -24,6 +24,7 @@ class TypeFacts:
     name: str
     gpus: int = 0
     neurons: int = 0
+    vcpus: int = 0
     architecture: str = "x86_64"
 
     @property
@@ -77,6 +78,7 @@ def _facts(name: str, described: Mapping[str, Any]) -> TypeFacts:
         name=name,
         gpus=sum(int(each.get("Count", 0)) for each in gpus),
         neurons=sum(int(each.get("Count", 0)) for each in neurons),
+        vcpus=int(described.get("VCpuInfo", {}).get("DefaultVCpus", 0)),
         architecture="arm64" if arm else "x86_64",
     )
 

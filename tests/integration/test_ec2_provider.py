@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from ci_runner.errors import AuthenticationError, ConfigurationError, MachineError, UsageError
-from ci_runner.model import Lease, LeaseState
+from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.aws_client import Aws
 from ci_runner.providers.aws_notice import spot_notice_command
 from ci_runner.providers.base import Source
+from ci_runner.providers.checkup import Check, Health
 from ci_runner.providers.failures import Kind, ProviderError, Scope
 from ci_runner.providers.identity import marked_at
 from ci_runner.remote.base import Completed
@@ -734,6 +735,64 @@ def test_the_runner_s_address_may_not_be_known(cloud: Cloud, source: Source) -> 
             gpu_lease(machine=machine), there, source, seconds=600
         )
     assert "CI_RUNNER_SOURCE_CIDR" in (caught.value.fix or "")
+
+
+def test_a_token_that_another_run_used_adopts_its_machine(cloud: Cloud, source: Source) -> None:
+    cloud.emulator.fail("CreateFleet", "error", code="IdempotentParameterMismatch", late=True)
+    assert cloud.provider().acquire(gpu_lease(), offer(), source, seconds=600).state is LeaseState.READY
+    assert len(cloud.emulator.world.instances()) == 1
+
+
+# --- what doctor asks ---
+
+
+def told(cloud: Cloud, machine: MachineSpec = GPU) -> dict[str, list[Check]]:
+    found: dict[str, list[Check]] = {}
+    for check in cloud.provider().examine(machine):
+        found.setdefault(check.name, []).append(check)
+    return found
+
+
+def test_a_healthy_account_is_ok_and_nothing_is_made(cloud: Cloud) -> None:
+    found = told(cloud, dataclasses.replace(GPU, spot="prefer"))
+    assert list(found) == ["credentials", "permissions", "zones", "quota", "image"]
+    assert {check.health for checks in found.values() for check in checks} == {Health.OK}
+    assert "123456789012" in found["credentials"][0].text
+    assert len(found["quota"]) == 2
+    assert IMAGE in found["image"][0].text
+    assert cloud.holdings() == []
+
+
+def test_a_missing_quota_is_named_with_its_fix(cloud: Cloud) -> None:
+    cloud.emulator.world.quotas["L-DB2E81BA"] = 0.0  # what a new account has
+    (check,) = told(cloud)["quota"]
+    assert (check.health, check.exit_code) == (Health.FAILED, 4)
+    assert "0 vCPUs of on-demand G and VT instances in us-east-1, g5.xlarge takes 4" in check.text
+    assert "--quota-code L-DB2E81BA --desired-value 4 --region us-east-1" in (check.fix or "")
+
+
+def test_what_is_not_allowed_or_not_there_is_named(cloud: Cloud) -> None:
+    for action in ("CreateFleet", "TerminateInstances"):
+        cloud.emulator.fail(action, "error", code="UnauthorizedOperation", status=403)
+    cloud.emulator.fail("CreateSecurityGroup", "error", code="SomethingElse", message="odd")
+    cloud.emulator.fail("GetServiceQuota", "error", code="AccessDeniedException", status=403)
+    machine = dataclasses.replace(
+        GPU, zones=("us-west-2a",), type="g5.xlarge x2idn.16xlarge", options={"image": "ami-1"}
+    )
+    found = told(cloud, machine)
+    odd, refused = found["permissions"]
+    assert (odd.health, refused.health, refused.exit_code) == (Health.WARNING, Health.FAILED, 5)
+    assert "ec2:CreateFleet, ec2:TerminateInstances" in (refused.fix or "")
+    assert {check.health for check in found["quota"]} == {Health.WARNING}
+    assert {check.health for check in found["image"]} == {Health.FAILED}
+    assert found["zones"][0].health is Health.OK
+
+
+def test_if_nobody_knows_us_nothing_else_is_asked(cloud: Cloud) -> None:
+    cloud.emulator.fail("GetCallerIdentity", "error", code="InvalidClientTokenId", status=403, times=9)
+    found = told(cloud)
+    assert list(found) == ["credentials"]
+    assert found["credentials"][0].exit_code == 5
 
 
 # --- the announcement of the end ---

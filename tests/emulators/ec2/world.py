@@ -74,6 +74,7 @@ class World:
             self.lag_seconds = 0.0  # until a new machine is listed
             self.group_busy = 0  # how often a group is still in use after its machine has ended
             self.parameters: dict[str, str] = {}  # public parameter → image; others have the usual image
+            self.quotas: dict[str, float] = {}  # code of a quota → its value; others are large
             self.spot_requests: list[SpotRequest] = []
             self.notices: dict[str, str] = {}  # instance → when its end is announced for
             self._templates: dict[tuple[str, str], dict[str, str]] = {}
@@ -86,6 +87,9 @@ class World:
         """Play what is due by now, then answer."""
         with self._lock:
             self.settle()
+            if call.params.get("DryRun") == "true":
+                text = "Request would have succeeded, but DryRun flag is set."
+                return Answer(412, error_body("DryRunOperation", text))
             own: Mapping[str, Callable[[Call], Answer]] = {
                 "CreateLaunchTemplate": self._create_template,
                 "CreateFleet": self._create_fleet,
@@ -96,6 +100,7 @@ class World:
                 "DescribeSpotInstanceRequests": self._describe_requests,
                 "CancelSpotInstanceRequests": self._cancel_requests,
                 "GetParameter": self._parameter,
+                "GetServiceQuota": self._quota,
             }
             return own.get(call.action, self.forward)(call)
 
@@ -351,6 +356,11 @@ class World:
         if not value:
             return self.forward(call)
         found = {"Parameter": {"Name": name, "Type": "String", "Value": value, "Version": 1}}
+        return Answer(200, json.dumps(found).encode(), "application/x-amz-json-1.1")
+
+    def _quota(self, call: Call) -> Answer:
+        code = str(json.loads(call.body)["QuotaCode"])
+        found = {"Quota": {"ServiceCode": "ec2", "QuotaCode": code, "Value": self.quotas.get(code, 768.0)}}
         return Answer(200, json.dumps(found).encode(), "application/x-amz-json-1.1")
 
     def backend(self, region: str) -> Any:
