@@ -31,6 +31,9 @@ START_SECONDS = 20.0
 END_SECONDS = 10.0
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
+# enough of both kinds for every type; a test that wants a sick machine takes some away
+DEVICES = [f"{kind}{number}" for kind in ("accel", "nvidia") for number in range(8)]
+
 STAND_INS = {
     "systemctl": """
 case "$1" in reload | restart) [ "$2" != ssh ] || kill -HUP "$(cat {folder}/sshd.pid)" ;; esac
@@ -69,7 +72,7 @@ ListenAddress {address}
 HostKey "{folder}/ssh/ssh_host_ed25519_key"
 PidFile "{folder}/sshd.pid"
 AuthorizedKeysFile "{home}/.ssh/authorized_keys"
-SetEnv "HOME={home}" "PATH={path}" "{mark}={folder}"
+SetEnv "HOME={home}" "PATH={path}" "{mark}={folder}" "CI_RUNNER_DEVICES={folder}/dev"
 PermitRootLogin prohibit-password
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -259,8 +262,10 @@ class Machines:
             folder=folder,
             home=home or folder / "home",
         )
-        for path in (folder / "bin", folder / "ssh", machine.home / ".ssh"):
+        for path in (folder / "bin", folder / "ssh", folder / "dev", machine.home / ".ssh"):
             path.mkdir(parents=True, exist_ok=True)
+        for device in DEVICES:
+            (folder / "dev" / device).touch()
         (machine.home / ".ssh").chmod(0o700)
         words = {
             "folder": shlex.quote(str(folder)),

@@ -1,0 +1,160 @@
+"""`ci-runner run` on leased machines, real from the first byte to the last: emulated clouds, real OpenSSH, real pytest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.emulators.ec2.server import Emulator, shut_down
+from tests.emulators.machines import Machines, user
+from tests.emulators.tpu.hall import LoopbackHall
+from tests.emulators.tpu.server import Server
+from tests.emulators.tpu.world import World
+from tests.projects import Ended, Project, make_project
+
+pytestmark = pytest.mark.needs("sshd")
+
+TESTS = """\
+import os
+import pytest
+
+@pytest.mark.parametrize("number", range(12))
+def test_number(number):
+    assert number != 7, "seven is wrong"
+
+@pytest.mark.skip(reason="not here")
+def test_skipped(): pass
+
+def test_where():
+    assert os.environ.get("CI_RUNNER_LEASE")
+"""
+CONFIGURATION = """\
+[suites.unit]
+tests = ["tests"]
+timeout = "2m"
+[machines.tpu]
+provider = "gcp-tpu"
+type = "v6e-1"
+zones = ["us-central1-b", "us-east5-b"]
+spot = "prefer"
+[machines.slice]
+provider = "gcp-tpu"
+type = "v6e-16"
+zones = ["us-east5-b"]
+[machines.gpu]
+provider = "aws-ec2"
+type = "g5.xlarge"
+zones = ["us-east-1a"]
+spot = "only"
+"""
+
+
+@dataclass
+class Clouds:
+    """Both clouds on loopback, and a project whose tests are to run there."""
+
+    project: Project
+    world: World
+    ec2: Emulator
+    machines: Machines
+    environ: dict[str, str]
+
+    def run(self, *words: str, **environ: str) -> Ended:
+        """Run the suite there."""
+        return self.project.ci("run", "unit", *words, **{**self.environ, **environ})  # type: ignore[arg-type]
+
+    def cases(self) -> dict[str, str]:
+        """Test → outcome of the last run."""
+        lines = (self.project.last_run() / "cases.jsonl").read_text().splitlines()
+        return {item["id"]: item["outcome"] for item in map(json.loads, lines)}
+
+    def left(self) -> list[Any]:
+        """What still exists in either cloud."""
+        return [*self.world.nodes, *self.world.queued, *self.ec2.world.holdings()]
+
+
+@pytest.fixture
+def clouds(tmp_path: Path) -> Iterator[Clouds]:
+    guests: list[Emulator] = []
+    with Machines(tmp_path / "m", on_shutdown=lambda name: shut_down(guests, name)) as machines:
+        world = World(hall=LoopbackHall(machines))
+        server = Server(world).begin()
+        with Emulator(machines=machines) as ec2:
+            guests.append(ec2)
+            environ = {
+                **ec2.environ,
+                "CI_RUNNER_AWS_REGIONS": "us-east-1",
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
+                "GOOGLE_CLOUD_PROJECT": "emulated",
+                "CI_RUNNER_SSH_PORT": str(machines.port),
+                "CI_RUNNER_SSH_USER": user(),
+            }
+            project = make_project(tmp_path, {"tests/test_a.py": TESTS}, configuration=CONFIGURATION)
+            try:
+                yield Clouds(project, world, ec2, machines, environ)
+            finally:
+                server.end()
+
+
+def test_a_run_on_an_emulated_tpu_equals_a_local_one(clouds: Clouds) -> None:
+    assert clouds.run().code == 1
+    here = clouds.cases()
+    there = clouds.run("--machine", "tpu")
+    assert there.code == 1, there
+    assert clouds.cases() == here
+    assert here["tests/test_a.py::test_number[7]"] == "failed"
+    assert clouds.left() == []
+    assert "8 TPU chips" in there.out
+    results = clouds.project.load("results.json")
+    (lease,) = results["suites"][0]["leases"]
+    assert (lease["zone"], lease["spot"], lease["image"]) == ("us-central1-b", True, "v2-alpha-tpuv6e")
+    assert results["cost_usd"] > 0
+
+
+def test_no_capacity_in_one_zone_is_told_and_the_next_one_used(clouds: Clouds) -> None:
+    clouds.world.zones["us-central1-b"].spot_capacity["v6e-1"] = 0
+    ended = clouds.run("--machine", "tpu")
+    assert ended.code == 1, ended
+    assert "us-central1-b v6e-1 spot  no capacity: There is no more capacity" in ended.out
+    assert clouds.project.load("results.json")["suites"][0]["leases"][0]["zone"] == "us-east5-b"
+    assert clouds.left() == []
+
+
+def test_no_capacity_anywhere_is_no_failing_test(clouds: Clouds) -> None:
+    for zone in clouds.world.zones.values():
+        zone.capacity["v6e-1"] = zone.spot_capacity["v6e-1"] = 0
+    ended = clouds.run("--machine", "tpu")
+    assert ended.code == 3, ended
+    assert "not tested" in ended.out
+    assert clouds.left() == []
+
+
+def test_a_slice_runs_on_every_worker_and_has_one_verdict(clouds: Clouds) -> None:
+    ended = clouds.run("--machine", "slice")
+    assert ended.code == 1, ended
+    assert clouds.cases()["tests/test_a.py::test_number[7]"] == "failed"
+    assert clouds.left() == []
+
+
+def test_a_run_on_an_emulated_gpu_equals_a_local_one(clouds: Clouds) -> None:
+    clouds.run()
+    here = clouds.cases()
+    there = clouds.run("--machine", "gpu")
+    assert there.code == 1, there
+    assert clouds.cases() == here
+    assert clouds.left() == []
+
+
+def test_a_machine_without_configuration(clouds: Clouds) -> None:
+    ended = clouds.project.ci(
+        "run", "--platform", "gcp", "--tpu-type", "v6e-1", "--preemptible", "--test-path", "tests",
+        **clouds.environ,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert ended.code == 1, ended
+    assert "1 failed" in ended.out
+    assert clouds.left() == []
