@@ -144,7 +144,7 @@ class Launcher:
             self._turns[lease.id] = self._turns.get(lease.id, 0) + 1
 
     def live(self, region: str, lease: Lease) -> Entry | None:
-        """The lease's machine; of two, which only a fault can make, the younger is ended."""
+        """The lease's machine; of two, which only a fault can make, every process ends the same one."""
         live = [each for each in instances(self._aws, region, of_lease(lease.id)) if is_live(each)]
         for surplus in live[1:]:
             log.warning("lease %s has a second machine, %s: ending it", lease.id, surplus["InstanceId"])
