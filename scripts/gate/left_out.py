@@ -36,11 +36,9 @@ def lines(reasons: Mapping[str, int], not_installed: str) -> list[str]:
         name = need_of(reason)
         if name:
             need = NEEDS[name]
-            how = f"not installed: {not_installed}; " if not_installed else ""
-            result.append(
-                f"left out  {tests} of {need.tests}: {need.program} is missing"
-                f" ({how}Debian: apt-get install {' '.join(need.packages)})"
-            )
+            how = f"not installed: {not_installed}; " if not_installed and need.packages else ""
+            way = f"Debian: apt-get install {' '.join(need.packages)}" if need.packages else "Debian has none"
+            result.append(f"left out  {tests} of {need.tests}: {need.program} is missing ({how}{way})")
         else:
             result.append(f"skipped   {tests}: {reason}")
     return result

@@ -16,13 +16,15 @@ class Need:
     """One program, who needs it, and where it comes from."""
 
     program: str
-    packages: tuple[str, ...]
+    packages: tuple[str, ...]  # none: Debian does not have it, and the tests are left out without it
     tests: str  # what is left untested without it
 
 
 NEEDS: Mapping[str, Need] = {
+    "aws": Need("aws", (), "the aws command against the emulated EC2"),
     # a browser without any font measures boxes and no text
     "chromium": Need("chromium", ("chromium", "fonts-dejavu-core"), "the report page in a browser"),
+    "gcloud": Need("gcloud", (), "the gcloud command against the emulated TPU zones"),
     "git": Need("git", ("git",), "everything that reads or stages commits"),
     "sshd": Need("sshd", ("openssh-server", "openssh-client"), "machines that are reached by ssh"),
 }
@@ -35,8 +37,8 @@ def is_there(name: str) -> bool:
 
 
 def missing() -> list[str]:
-    """The needs that this machine does not meet."""
-    return [name for name in NEEDS if not is_there(name)]
+    """The needs that this machine does not meet and could."""
+    return [name for name, need in NEEDS.items() if need.packages and not is_there(name)]
 
 
 def skip_reason(name: str) -> str:

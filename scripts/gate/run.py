@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gate.install import CannotInstall, install
 from gate.left_out import lines, need_of, skipped
-from gate.needs import missing
+from gate.needs import NEEDS, missing
 from gate.steps import ROOT, Step, environment, lint_steps, pytest_step
 
 EXAMPLES = """examples:
@@ -77,7 +77,7 @@ class Gate:
             return
         reasons = skipped(results)
         self.notes += lines(reasons, self.not_installed)
-        wanting = sorted({name for name in map(need_of, reasons) if name})
+        wanting = sorted({name for name in map(need_of, reasons) if name and NEEDS[name].packages})
         if wanting and self.on_server and self.could_install:
             self.failed.append(f"left out for want of {', '.join(wanting)}")
 
