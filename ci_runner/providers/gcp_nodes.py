@@ -131,19 +131,29 @@ class Places:
         found = [_node(each) for each in self._tpus.listed("list_nodes", parent=parent)]
         return found + [_request(each) for each in self._tpus.listed("list_queued_resources", parent=parent)]
 
-    def zones_with(self, project: str, kind: str) -> tuple[str, ...]:
-        """The zones of the project that have a type."""
+    def zones(self, project: str) -> list[str]:
+        """The zones of TPUs that the project may use."""
         locations = self._tpus.call("list_locations", where=project, name=f"projects/{project}")
-        zones = [each.location_id for each in locations.locations]
-        return tuple(zone for zone in zones if self._has(project, zone, kind))
+        return [str(each.location_id) for each in locations.locations]
 
-    def _has(self, project: str, zone: str, kind: str) -> bool:
+    def zones_with(self, project: str, kind: str) -> tuple[str, ...]:
+        """Those of them that have a type."""
+        return tuple(zone for zone in self.zones(project) if self.has(project, zone, kind))
+
+    def has(self, project: str, zone: str, kind: str) -> bool:
+        """Whether a zone has a type; one that does not answer has not."""
         parent = f"projects/{project}/locations/{zone}"
         try:
             found = self._tpus.listed("list_accelerator_types", where=zone, parent=parent)
         except (ProviderError, AuthenticationError):
             return False
         return any(each.type_ == kind for each in found)
+
+    def runtimes(self, project: str, zone: str) -> list[str]:
+        """The software that a zone offers."""
+        parent = f"projects/{project}/locations/{zone}"
+        found = self._tpus.listed("list_runtime_versions", where=zone, parent=parent)
+        return [str(each.version) for each in found]
 
     def relabel(self, found: Found, labels: Mapping[str, str]) -> None:
         """Give a node other labels; absent is success."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers import gcp_failures as google
 from ci_runner.providers.base import Offer
 from ci_runner.providers.failures import Failure, Kind, ProviderError, Scope
+from ci_runner.providers.gcp_checkup import examine
 from ci_runner.providers.gcp_client import Tpus
 from ci_runner.providers.gcp_failures import error_of, failure_of
 from ci_runner.providers.gcp_launch import enqueue, node_of
@@ -27,6 +28,7 @@ from ci_runner.remote.machine import Host, plain_key, ssh_port, ssh_user
 
 if TYPE_CHECKING:
     from ci_runner.providers.base import Source
+    from ci_runner.providers.checkup import Check
     from ci_runner.remote.base import Shell
 
 NAME = "gcp-tpu"
@@ -340,6 +342,10 @@ class TpuProvider:
             if lease is not None and (lease.id not in found or each.is_node):
                 found[lease.id] = lease
         return [lease for lease in found.values() if owner is None or lease.owner == label_value(owner)]
+
+    def examine(self, machine: MachineSpec) -> Iterator[Check]:
+        """What doctor wants to know."""
+        return examine(machine, self._tpus, self._places)
 
     def _everything(self, lease: Lease) -> list[Found]:
         """What bears the lease's id: in its zone, else in the zones where it may have been tried, else anywhere."""

@@ -381,3 +381,38 @@ def test_a_lease_without_a_machine_is_told(google: Google) -> None:
     with pytest.raises(MachineError, match="is not ready"):
         google.provider().shell(lease)
     assert google.provider().describe(lease) is LeaseState.GONE
+
+
+# -- doctor
+
+
+def told(google: Google, machine: MachineSpec = TPU, **environ: str) -> dict[str, tuple[str, str]]:
+    return {
+        check.name: (check.health.value, f"{check.text} | {check.fix}")
+        for check in google.provider(**environ).examine(machine)
+    }
+
+
+def test_doctor_says_what_is_there(google: Google) -> None:
+    found = told(google)
+    assert {name: health for name, (health, _) in found.items()} == dict.fromkeys(
+        ["credentials", "type", "zones", "image", "quota"], "ok"
+    )
+    assert "1 chips of v6e on one host" in found["type"][1]
+
+
+def test_doctor_says_what_is_missing(google: Google, source: Source, tmp_path: Path) -> None:
+    assert told(google, dataclasses.replace(TPU, type="v9z-1"))["type"][0] == "failed"
+    assert (
+        "name one of: us-central1-b" in told(google, dataclasses.replace(TPU, zones=("mars-a",)))["zones"][1]
+    )
+    assert "v4-16 is in none of" in told(google, dataclasses.replace(TPU, type="v4-16"))["zones"][1]
+    odd = dataclasses.replace(TPU, options={"runtime-version": "odd"})
+    assert "has no software odd" in told(google, odd)["image"][1]
+    nobody = told(google, GOOGLE_CLOUD_PROJECT="", HOME=str(tmp_path))
+    assert nobody["credentials"][0] == "failed"
+    ready = google.provider().acquire(tpu_lease(), offer(spot=True), source, seconds=600)
+    google.world.preempt(node_id(ready.id))
+    health, text = told(google)["quota"]
+    assert health == "warning"
+    assert f"ci-{ready.id}" in text
