@@ -13,8 +13,8 @@ from ci_runner.errors import AuthenticationError, CiRunnerError, ConfigurationEr
 from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.base import Source
 from ci_runner.providers.failures import Kind, ProviderError, Scope
-from ci_runner.providers.gcp_client import gcloud_project
-from ci_runner.providers.gcp_nodes import node_id
+from ci_runner.providers.gcp_client import Tpus, gcloud_project
+from ci_runner.providers.gcp_nodes import Places, node_id
 from ci_runner.providers.gcp_tpu import YOUNG_PAUSE
 from ci_runner.providers.identity import LEASE, marked_at
 from ci_runner.remote.fake import FakeShell
@@ -321,6 +321,62 @@ def test_a_release_that_cannot_be_confirmed_says_so(
     google.world.faults.clear()
     google.provider().release(ready)
     assert google.holdings() == []
+
+
+# -- a process that is killed
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as the code that runs is concerned."""
+
+
+class Mortal(Tpus):
+    """Calls of a process that dies at one of them, before or after it takes effect."""
+
+    def __init__(self, google: Google, at: int, *, after: bool) -> None:
+        super().__init__(google.environ, sleep=google.clock.sleep, call_seconds=0.5)
+        self.left, self.after = at, after
+
+    def _try(self, ask: Callable[[], Any]) -> Any:
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Killed
+        answer = super()._try(ask)
+        if self.left == 0:
+            raise Killed
+        return answer
+
+
+def life(google: Google, lease: Lease, source: Source, machine: MachineSpec, at: int, *, after: bool) -> bool:
+    """A process that leases a machine and gives it back; whether it lived to the end."""
+    provider = google.provider()
+    provider._tpus = Mortal(google, at, after=after)
+    provider._places = Places(provider._tpus)
+    try:
+        provider.release(provider.acquire(lease, offer(machine=machine), source, seconds=600))
+    except Killed:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("queued", ["false", "true"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_any_call_nothing_stays_that_the_reaper_does_not_see(
+    google: Google, source: Source, queued: str, after: bool
+) -> None:
+    machine = with_options(queued=queued)
+    for at in range(1, 40):
+        lease = tpu_lease(f"7f3c-unit-{at:06x}", machine=machine)
+        if life(google, lease, source, machine, at, after=after):
+            assert at > 5
+            break
+        seen = google.provider().leases()
+        assert {found.id for found in seen} >= ({lease.id} if google.holdings() else set())
+        for found in seen:
+            google.provider().release(found)
+        assert google.holdings() == []
+    else:
+        raise AssertionError("it never lived to the end")
 
 
 # -- afterwards
