@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gate.steps import tool
 
 from ci_runner.errors import MachineError
 from ci_runner.providers.boot import boot_script
@@ -203,7 +204,7 @@ def test_the_rendered_script_is_clean(keys: LeaseKeys, tmp_path: Path, stops: st
     )
     (tmp_path / "boot.sh").write_text(text)
     found = subprocess.run(
-        ["shellcheck", str(tmp_path / "boot.sh")], capture_output=True, text=True, check=False
+        tool("shellcheck", str(tmp_path / "boot.sh")), capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout) == (0, "")
     assert ("deletes it" in text) == (stops == "off")

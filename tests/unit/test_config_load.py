@@ -356,6 +356,13 @@ def toml(value: object) -> str:
     return str(value)
 
 
+def any_folder(factory: pytest.TempPathFactory) -> Path:
+    """One folder for all examples of a property; below the base, whose files every other test would find upwards."""
+    folder = factory.getbasetemp() / "any-configuration"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 def loads_or_tells(folder: Path, text: str, environ: Mapping[str, str]) -> None:
     raw = text.encode("utf-8", "surrogatepass")
     try:
@@ -390,7 +397,7 @@ def test_any_tables_load_or_are_told_about(
     tree: dict[str, Any], environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     text = "".join(f"{toml(key)} = {toml(value)}\n" for key, value in tree.items())
-    loads_or_tells(tmp_path_factory.getbasetemp(), text, environ)
+    loads_or_tells(any_folder(tmp_path_factory), text, environ)
 
 
 @settings(deadline=None)
@@ -404,7 +411,7 @@ def test_any_tables_load_or_are_told_about(
     ).map("".join)
 )
 def test_any_text_loads_or_is_told_about(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    loads_or_tells(tmp_path_factory.getbasetemp(), text, {})
+    loads_or_tells(any_folder(tmp_path_factory), text, {})
 
 
 # -- schema and reference
