@@ -13,6 +13,7 @@ from ci_runner.errors import ConfigurationError, ResultsError
 
 MAX_KEY = 900
 DEFAULT = ".ci-runner/results"
+BUCKETS = ("s3", "gs")  # schemes of history/objects.py
 
 
 class Store(Protocol):
@@ -166,16 +167,30 @@ def _unless_absent(error: OSError) -> None:
 
 
 def open_store(location: str | None, root: Path) -> Store:
-    """The store at a location of the configuration: a folder, relative to the configuration's own, or `file:` URL.
+    """The store at a location of the configuration: a folder, relative to the configuration's own, a `file:` URL, a bucket.
 
-    Raises ConfigurationError for a kind of store that this version does not know.
+    Raises ConfigurationError for a kind of store that there is not, or whose library is not installed.
     """
     place = location or DEFAULT
     scheme, separator, rest = place.partition("://")
+    if separator and scheme in BUCKETS:
+        return _bucket(place)
     if separator and scheme != "file":
         raise ConfigurationError(
             f'no store is known for "{scheme}://"',
             where="stores.history",
-            fix="name a folder, such as .ci-runner/results",
+            fix="name a folder, such as .ci-runner/results, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
         )
     return FolderStore(root / Path(rest if separator else place).expanduser())
+
+
+def _bucket(place: str) -> Store:
+    try:
+        from ci_runner.history.objects import open_objects
+    except ImportError as error:
+        raise ConfigurationError(
+            f"a library for {place.partition(':')[0]}:// is missing: {error.name or error}",
+            where="stores.history",
+            fix='pip install "ci-runner[stores]"; in a checkout set CI_RUNNER_EXTRAS=stores',
+        ) from error
+    return open_objects(place)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from ci_runner.errors import ConfigurationError
-from ci_runner.history.store import Conflict, FolderStore, MemoryStore, Store, open_store
+from ci_runner.history.store import Conflict, FolderStore, MemoryStore, Store, check_key, open_store
+from tests.object_stores import Buckets
 
 KEY = "daily/2026-11-23/local-unit-3f2a9c1-1.json"
 STORES: dict[str, Callable[[Path], Store]] = {
@@ -18,10 +23,28 @@ STORES: dict[str, Callable[[Path], Store]] = {
 }
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+SERVICES = ("s3", "gs")
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[dict[str, Buckets]]:
+    """The object stores, on loopback ports; their lists have pages of three, so that every list has several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
+        with Buckets("s3") as s3, Buckets("gs", page=3) as gs:
+            yield {"s3": s3, "gs": gs}
+
+
+@pytest.fixture(params=[*STORES, *SERVICES])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store of each kind."""
-    return STORES[request.param](tmp_path)
+    if request.param in STORES:
+        return STORES[request.param](tmp_path)
+    service: Buckets = request.getfixturevalue("services")[request.param]
+    service.empty()
+    for name, value in service.environ.items():
+        monkeypatch.setenv(name, value)
+    return open_store(service.location, tmp_path)
 
 
 def test_an_object_comes_back(store: Store) -> None:
@@ -101,6 +124,48 @@ def test_many_writers_of_one_key_agree_on_one(store: Store) -> None:
     assert len(won) == 1
     assert store.get(KEY) == str(won[0]).encode()
     assert list(store.list()) == [KEY]
+
+
+def test_twenty_writers_at_the_same_moment_and_one_wins(store: Store) -> None:
+    ready = Barrier(20)
+
+    def put(number: int) -> bool:
+        ready.wait()
+        try:
+            store.put_new(KEY, str(number).encode())
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(20) as pool:
+        won = [number for number, result in enumerate(pool.map(put, range(20))) if result]
+    assert len(won) == 1
+    assert store.get(KEY) == str(won[0]).encode()
+
+
+def test_a_list_has_no_end_at_a_page(store: Store) -> None:
+    keys = [f"daily/2026-11-23/{number:02}.json" for number in range(11)]
+    for key in reversed(keys):
+        store.put_new(key, b"x")
+    assert list(store.list("daily/2026-11-23/")) == keys
+    assert list(store.list("daily/2026-11-23/1")) == keys[10:]
+
+
+@given(key=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_every_key_is_kept_under_its_own_name(store: Store, key: str) -> None:
+    try:
+        check_key(key)
+    except ValueError:
+        assume(False)
+    unique = f"{secrets.token_hex(8)}/{key}"
+    store.put_new(unique, key.encode())
+    assert store.get(unique) == key.encode()
+    assert store.exists(unique)
+    if not any(
+        part.startswith(".") for part in key.split("/")
+    ):  # a folder has files of its own that begin so
+        assert list(store.list(unique.partition("/")[0] + "/")) == [unique]
 
 
 def test_a_folder_store_ignores_what_is_not_its_own(tmp_path: Path) -> None:
