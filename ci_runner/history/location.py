@@ -17,7 +17,7 @@ MAX_PREFIX = 100  # with the longest key it stays under the 1024 bytes that both
 STATUS = re.compile(r"(?:non-2xx status code|error response): (\d{3})")
 CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
 ASKS_FOR_CREDENTIALS = re.compile(
-    r"/latest/(?:api/token|meta-data)|computeMetadata|token request|AssumeRoleWithWebIdentity|sts\.[a-z0-9.-]*amazonaws"
+    r"https?://[^/ ]+/(?:latest/(?:api/token|meta-data)|computeMetadata)|https?://sts\.|Error performing token request"
 )
 ENDPOINTS = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), "gs": ("STORAGE_EMULATOR_HOST",)}
 REFUSED = frozenset(
@@ -84,15 +84,15 @@ def parse_location(text: str) -> Location:
     """`s3://bucket/prefix` or `gs://bucket/prefix`. Raises ConfigurationError for anything else."""
     scheme, _, rest = text.partition("://")
     bucket, _, prefix = rest.partition("/")
+    problem, named = "", prefix != ""
     prefix = prefix.removesuffix("/")
-    problem = ""
     if scheme not in ("s3", "gs"):
         problem = "it begins neither with s3:// nor with gs://"
     elif not BUCKET.fullmatch(bucket):
         problem = "what follows :// is no name of a bucket"
     elif len(prefix) > MAX_PREFIX:
         problem = f"its prefix is longer than {MAX_PREFIX} characters"
-    elif prefix:
+    elif named:
         try:
             check_key(prefix)
         except ValueError:
