@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -50,7 +51,8 @@ class Faulty:
                 answer = list(self.app(environ, (lambda *_: None) if fault else start))
         if fault is None:
             return answer
-        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if not fault.done:  # else the application has read it
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         body = b"" if method == "HEAD" else f"<Error><Code>{fault.code}</Code></Error>".encode()
         start(fault.status, [("Content-Length", str(len(body)))])
         return [body]
@@ -60,16 +62,12 @@ class Buckets:
     """A service with one bucket, served until `close`; `environ` is what leads a process to it."""
 
     def __init__(self, scheme: str, *, page: int = 1000) -> None:
-        from werkzeug.serving import make_server
-
         self.scheme = scheme
         self.gcs = Gcs({BUCKET: {}}, page=page)
         self.app = Faulty(_s3_app() if scheme == "s3" else self.gcs)
-        self._server = make_server("127.0.0.1", 0, self.app, threaded=True, request_handler=_quiet())
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self.environ = (
+        self._serving = serve(self.app)
+        self.url = self._serving.__enter__()
+        self.environ: dict[str, Any] = (
             {**ACCOUNT, "AWS_ENDPOINT_URL": self.url}
             if scheme == "s3"
             else {"STORAGE_EMULATOR_HOST": self.url}
@@ -112,9 +110,23 @@ class Buckets:
 
     def close(self) -> None:
         """End the server."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.__exit__(None, None, None)
+
+
+@contextmanager
+def serve(app: Callable[[dict[str, Any], Start], Iterable[bytes]]) -> Iterator[str]:
+    """The address of an application while it is served on a loopback port."""
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_quiet())
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def _backend() -> Any:

@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     showing.set_defaults(history_action=show_run)
     for action in (listing, showing):
         action.add_argument(
-            "--store", metavar="DIR", help="the store (default: [stores] history, else .ci-runner/results)"
+            "--store", metavar="PLACE", help="the store (default: [stores] history, else .ci-runner/results)"
         )
         action.add_argument(
             "--format", choices=("text", "json"), default="text", help="json: one object on stdout"
@@ -46,7 +46,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """List or show."""
-    return int(arguments.history_action(arguments))
+    from ci_runner.errors import ResultsError
+
+    try:
+        return int(arguments.history_action(arguments))
+    except BrokenPipeError:
+        raise  # nobody reads on; that is no fault of the history
+    except OSError as error:
+        raise ResultsError(
+            f"the history cannot be read: {error.strerror or error}",
+            where=str(error.filename or arguments.store or "stores.history"),
+            fix="see that the store of [stores] history is there and can be read",
+        ) from error
 
 
 def positive(text: str) -> int:
@@ -74,10 +85,10 @@ def store_of(arguments: Namespace) -> Store:
     """The store that is named, configured or the usual one."""
     from pathlib import Path
 
-    from ci_runner.history.store import FolderStore, open_store
+    from ci_runner.history.store import open_store
 
     if arguments.store:
-        return FolderStore(Path(arguments.store))
+        return open_store(arguments.store, Path())
     import os
 
     from ci_runner.config.load import load_settings

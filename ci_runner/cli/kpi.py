@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     what.add_argument("--clear", metavar="FLAG", help="turn a flag on again that an alert has turned off")
     parser.add_argument("--config", metavar="FILE", help="the configuration to use (default: found upwards)")
     parser.add_argument(
-        "--store", metavar="DIR", help="the store (default: [stores] history, else .ci-runner/results)"
+        "--store", metavar="PLACE", help="the store (default: [stores] history, else .ci-runner/results)"
     )
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: one object on stdout"
@@ -86,10 +86,10 @@ def store_for(arguments: Namespace, settings: Settings) -> Store:
     """The store that is named, configured or the usual one."""
     from pathlib import Path
 
-    from ci_runner.history.store import FolderStore, open_store
+    from ci_runner.history.store import open_store
 
     if arguments.store:
-        return FolderStore(Path(arguments.store))
+        return open_store(arguments.store, Path())
     return open_store(settings.stores.get("history"), settings.root)
 
 

@@ -241,4 +241,9 @@ class RootTable(Table):
     kpi: KpiTable = Field(KpiTable(), description="How the python runner's figures are used.")
     budgets: dict[str, Amount] = Field({}, description="Dollars a month by the name of a team.")
     notify: dict[str, dict[str, str]] = Field({}, description="Where results are told, by name.")
-    stores: dict[str, str] = Field({}, description='Where things are kept; "history" is the one for records.')
+    stores: dict[str, str] = Field(
+        {},
+        description='Where things are kept; "history" is the one for records and leases: a folder relative to this file, '
+        "`s3://BUCKET/PREFIX` (Amazon S3) or `gs://BUCKET/PREFIX` (Google Cloud Storage), both with the extra `stores`; "
+        "`.ci-runner/results` if left out.",
+    )

@@ -214,15 +214,23 @@ def _s3(
     if endpoint is not None:
         options["endpoint"] = endpoint
     if not any(environ.get(name) for name in CREDENTIALS_OF_AWS) and _has_profiles(environ):
-        try:
-            from obstore.auth.boto3 import Boto3CredentialProvider
-        except ImportError as error:
-            raise _missing(error, "profiles of AWS", "aws") from error
-        options["credential_provider"] = Boto3CredentialProvider()
+        options["credential_provider"] = _profile_credentials()
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     if region:
         options["region"] = region
     return S3Store(location.bucket, **options)
+
+
+def _profile_credentials() -> Callable[[], Any]:
+    try:
+        from botocore.exceptions import BotoCoreError
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise _missing(error, "profiles of AWS", "aws") from error
+    try:
+        return Boto3CredentialProvider()
+    except BotoCoreError as error:
+        raise ValueError(str(error)) from error
 
 
 def _has_profiles(environ: Mapping[str, str]) -> bool:
@@ -243,29 +251,44 @@ def _gcs(
             "base_url": endpoint,
             "credential_provider": lambda: {"token": "emulator", "expires_at": None},
         }
-    elif _account_kind(environ) not in (None, *PLAIN_ACCOUNTS):
-        options["credential_provider"] = _google_credentials()
+    else:
+        account = _account(environ)
+        if account is not None and account.get("type") not in PLAIN_ACCOUNTS:
+            options["credential_provider"] = _google_credentials(account)
     return GCSStore(location.bucket, **options)
 
 
-def _account_kind(environ: Mapping[str, str]) -> str | None:
-    """The kind of account in the file of credentials; workflows without keys have `external_account`."""
+def _account(environ: Mapping[str, str]) -> dict[str, Any] | None:
+    """What the file of credentials says; in workflows without keys its type is `external_account`."""
     file = environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     if not file:
         return None
     document = json.loads(Path(file).read_bytes())
-    return str(document.get("type")) if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        raise ValueError("GOOGLE_APPLICATION_CREDENTIALS names a file that is no account")  # noqa: TRY004
+    return document
 
 
-def _google_credentials() -> Callable[[], Any]:
+def _google_credentials(account: Mapping[str, Any]) -> Callable[[], Any]:
     try:
         import google.auth
+        from google.auth import identity_pool
         from google.auth.exceptions import GoogleAuthError
         from obstore.auth.google import GoogleCredentialProvider
     except ImportError as error:
         raise _missing(error, "credentials of this kind", "gcp") from error
+    source = account.get("credential_source")
     try:
-        credentials, _project = google.auth.default(scopes=[SCOPE])
+        if (
+            account.get("type") == "external_account"
+            and isinstance(source, dict)
+            and {"file", "url"} & {*source}
+        ):
+            # as `default` does, which besides asks for the project's name: a request, and a right that few have
+            read: Any = identity_pool.Credentials.from_info  # has no types
+            credentials = read(account, scopes=[SCOPE])
+        else:
+            credentials, _project = google.auth.default(scopes=[SCOPE])
     except GoogleAuthError as error:
         raise ValueError(str(error)) from error
     return GoogleCredentialProvider(credentials)

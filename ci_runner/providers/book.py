@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ci_runner import codec
-from ci_runner.errors import MachineError
+from ci_runner.errors import CiRunnerError, MachineError
 from ci_runner.history.store import Conflict, MemoryStore
 from ci_runner.model import Lease
 from ci_runner.providers.leases import check_lease
@@ -71,7 +71,10 @@ class Book:
             self._store.put_new(_key(lease.id, CLOSED), _document(closing))
         except Conflict:
             log.debug("lease %s was closed before", lease.id)
-        except OSError as error:
+        except (
+            OSError,
+            CiRunnerError,
+        ) as error:  # credentials that ended before the lease are no other thing
             log.warning("lease %s is over, which could not be written down: %s", lease.id, error)
 
     def closing(self, lease_id: str) -> Closing | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_runner.errors import MachineError
+from ci_runner.errors import AuthenticationError, MachineError
 from ci_runner.history.store import FolderStore, MemoryStore
 from ci_runner.model import MachineSpec
 from ci_runner.providers.book import Book, Closing
@@ -54,14 +54,19 @@ def test_an_id_that_cannot_be_found_again_is_refused() -> None:
         Book().request(make_lease("../x"))
 
 
-def test_a_store_that_fails_at_the_end_is_told_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    class Full(MemoryStore):
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), AuthenticationError("the credentials have expired")]
+)
+def test_a_store_that_fails_at_the_end_is_told_and_no_more(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(MemoryStore):
         def put_new(self, key: str, data: bytes) -> None:
-            raise OSError(28, "No space left on device")
+            raise error
 
     with caplog.at_level(logging.WARNING):
-        Book(Full()).close(make_lease(), at=1.0, how="released")
-    assert "No space left" in caplog.text
+        Book(Failing()).close(make_lease(), at=1.0, how="released")
+    assert str(error) in caplog.text
 
 
 def test_objects_that_are_no_leases_hide_none(caplog: pytest.LogCaptureFixture) -> None:

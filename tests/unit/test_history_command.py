@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci_runner.cli import history
-from ci_runner.errors import UsageError
+from ci_runner.errors import ConfigurationError, ResultsError, UsageError
 from ci_runner.history.store import FolderStore
 from ci_runner.report.files import publish_records
 from tests import report_samples as samples
@@ -53,6 +53,37 @@ def test_an_empty_store_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out == "no records yet\n"
     assert command("list", "--store", str(tmp_path), "--suite", "x") == 0
     assert capsys.readouterr().out == "no records of this suite and time\n"
+
+
+def test_a_store_that_cannot_be_read_is_an_error_with_a_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise PermissionError(13, "Permission denied", "daily")
+
+    monkeypatch.setattr(FolderStore, "list", refuse)
+    with pytest.raises(ResultsError, match="cannot be read: Permission denied") as caught:
+        command("list", "--store", str(tmp_path))
+    assert caught.value.where == "daily"
+    assert "[stores] history" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize("action", ["list", "show x"])
+def test_the_store_may_be_a_url(action: str, folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="ftp"):
+        command(*action.split(), "--store", "ftp://x")
+    assert command("list", "--store", f"file://{folder}") == 0
+
+
+def test_a_reader_that_goes_away_is_no_fault_of_the_history(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_args: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", gone)
+    with pytest.raises(BrokenPipeError):
+        command("list", "--store", str(folder))
 
 
 def test_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
