@@ -25,12 +25,13 @@ from ci_runner.execution.pytest_suite import build_job_command
 from ci_runner.execution.shell_plan import shell_command
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
-from ci_runner.remote.base import Job, JobStatus, Shell
+from ci_runner.remote.base import Job, JobStatus, ManyHosts, Shell
 
 if TYPE_CHECKING:
     from ci_runner.execution.session import Session
     from ci_runner.results.attempt import Collected
 
+WORKERS = "workers"  # in an attempt's folder: what each host of a slice wrote
 FETCH_LIMIT = 256 * 1024 * 1024
 
 
@@ -86,11 +87,12 @@ def run_attempt(
     error: CiRunnerError | None = None
     sidecar = False
     try:
-        if setup:
-            run_setup(session, prepared, selection, attempt)
-        command = build_command(selection, prepared, folder, runner=runner, only=only)
-        sidecar = command.sidecar
-        attempt = _run(session, prepared, selection, attempt, command, folder)
+        with prepared.watched():
+            if setup:
+                run_setup(session, prepared, selection, attempt)
+            command = build_command(selection, prepared, folder, runner=runner, only=only)
+            sidecar = command.sidecar
+            attempt = _run(session, prepared, selection, attempt, command, folder)
         if attempt.state is AttemptState.RUNNER_FAILED and sidecar:
             error = explain_no_pytest(prepared)
             if error is not None:
@@ -206,11 +208,25 @@ def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
         for path in shell.glob(pattern):
             target = folder / "junit" / f"{safe_name(path)}"
             target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
+    if isinstance(shell, ManyHosts):
+        fetch_workers(shell, job, folder)
     if job.folder != str(folder):
         for name in ("stacks.txt", "junit/pytest.xml"):
             data = shell.read(f"{job.folder}/{name}", limit=FETCH_LIMIT)
             if data:
                 (folder / name).write_bytes(data)
+
+
+def fetch_workers(shell: ManyHosts, job: Job, folder: Path) -> None:
+    """Bring what each host of a slice wrote, so that each is judged by its own files."""
+    for number in range(shell.workers):
+        place = folder / WORKERS / str(number)
+        (place / "junit").mkdir(parents=True, exist_ok=True)
+        for name in ("status.json", "sidecar.jsonl", "stacks.txt", "junit/pytest.xml"):
+            data = shell.read_worker(number, f"{job.folder}/{name}", limit=FETCH_LIMIT)
+            if data:
+                (place / name).write_bytes(data)
+        (place / "log").write_bytes(shell.read_worker(number, job.log, limit=FETCH_LIMIT))
 
 
 def judge_end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,9 @@ class Prepared:
     onboard: str  # our files on the machine
     machine: str = "local"  # its name in the configuration
     notice: Callable[[], str | None] | None = None  # why the machine is about to be taken away, if it may be
+    watched: Callable[[], AbstractContextManager[None]] = (
+        nullcontext  # gives up a machine that its cloud has taken
+    )
 
 
 def prepare(session: Session, shell: Shell, selection: Selection) -> Prepared:

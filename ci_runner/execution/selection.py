@@ -14,6 +14,7 @@ from ci_runner.execution.attempt import Tried, run_attempt
 from ci_runner.execution.fallback import Fault, may_fall_back
 from ci_runner.execution.leasing import borrowed
 from ci_runner.execution.prepare import Prepared, prepare
+from ci_runner.execution.presence import watched
 from ci_runner.execution.sharding import is_split, tests_of_shard
 from ci_runner.model import (
     Attempt,
@@ -152,8 +153,11 @@ def _use(session: Session, tale: Tale, provider: Provider, lease: Lease) -> str 
     try:
         shell = provider.shell(lease)
         prepared = prepare(session, shell, tale.selection)
-        if lease.spot:
-            prepared = dataclasses.replace(prepared, notice=lambda: provider.notice(lease, shell))
+        prepared = dataclasses.replace(
+            prepared,
+            notice=(lambda: provider.notice(lease, shell)) if lease.spot else None,
+            watched=lambda: watched(provider, lease, shell),
+        )
         _attempts(session, tale, prepared, provider, lease)
     except SetupError:
         raise

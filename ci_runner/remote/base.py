@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,4 +104,18 @@ class Shell(Protocol):
 
     def glob(self, pattern: str) -> list[str]:
         """Paths that match a glob (`**` allowed) relative to `work`, sorted; never anything outside of `work`."""
+        ...
+
+
+@runtime_checkable
+class ManyHosts(Protocol):
+    """What the shell of a machine with several hosts has beside: the same job's files on each of them."""
+
+    @property
+    def workers(self) -> int:
+        """How many hosts there are."""
+        ...
+
+    def read_worker(self, number: int, path: str, *, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """Part of a file of one host, counted from 0; the path is as on the first one."""
         ...

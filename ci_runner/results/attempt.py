@@ -49,6 +49,10 @@ class Collected:
 
 def collect(folder: Path, *, suite: Suite, attempt: Attempt) -> Collected:
     """Read the folder of an attempt that is over, or whose ci-runner is gone. Raises nothing for what is in it."""
+    if attempt.runner is Runner.PYTHON and suite.command is None and (folder / "workers").is_dir():
+        from ci_runner.results.workers import collect_workers
+
+        return collect_workers(folder / "workers", suite=suite, attempt=attempt, collect_one=collect)
     files = [
         read_junit(path, suite=suite.name, attempt=attempt.id, keep_passed=True)
         for path in junit_files(folder)

@@ -13,7 +13,7 @@ from ci_runner.providers.staging import config_text
 VALUES = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=30)
 
 
-@given(value=VALUES, remote=VALUES.filter(lambda text: "\n" not in text))
+@given(value=VALUES, remote=VALUES.filter(lambda text: not {"\n", "\t"} & set(text)))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_git_reads_what_was_meant(value: str, remote: str, tmp_path: Path) -> None:
     wanted = {"core.hooksPath": value, f"remote.{remote}x.url": value, "gc.auto": "0"}

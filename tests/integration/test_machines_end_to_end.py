@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.emulators.machines import Machines, user
 from tests.emulators.tpu.hall import LoopbackHall
 from tests.emulators.tpu.server import Server
 from tests.emulators.tpu.world import World
+from tests.job_kit import until
 from tests.projects import Ended, Project, make_project
 
 pytestmark = pytest.mark.needs("sshd")
@@ -32,6 +34,14 @@ def test_skipped(): pass
 
 def test_where():
     assert os.environ.get("CI_RUNNER_LEASE")
+"""
+SLOW = """\
+import threading
+import pytest
+
+@pytest.mark.parametrize("number", range(10))
+def test_number(number):
+    threading.Event().wait(0.4)
 """
 CONFIGURATION = """\
 [suites.unit]
@@ -134,10 +144,69 @@ def test_no_capacity_anywhere_is_no_failing_test(clouds: Clouds) -> None:
     assert clouds.left() == []
 
 
-def test_a_slice_runs_on_every_worker_and_has_one_verdict(clouds: Clouds) -> None:
+def test_a_slice_runs_on_every_worker_and_the_one_that_failed_is_named(clouds: Clouds) -> None:
+    only_there = "import os\n\ndef test_worker():\n    assert os.environ['CI_RUNNER_WORKER'] != '2'\n"
+    clouds.project.write({"tests/test_a.py": only_there + "\ndef test_all(): pass\n"})
     ended = clouds.run("--machine", "slice")
     assert ended.code == 1, ended
-    assert clouds.cases()["tests/test_a.py::test_number[7]"] == "failed"
+    assert clouds.cases() == {
+        "tests/test_a.py::test_worker": "failed",
+        "tests/test_a.py::test_all": "passed",
+    }
+    assert "worker 2 of 4: " in ended.out
+    workers = clouds.project.last_run() / "attempts" / "unit.1" / "workers"
+    statuses = [json.loads(path.read_text())["exit_code"] for path in sorted(workers.glob("*/status.json"))]
+    assert statuses == [0, 0, 1, 0]
+    assert b"1 failed, 1 passed" in (workers / "2" / "log").read_bytes()
+    assert clouds.left() == []
+
+
+def begun(clouds: Clouds, test: str) -> bool:
+    """Whether a test has begun, as far as the runner knows."""
+    runs = clouds.project.root / ".ci-runner" / "runs"
+    sidecars = runs.glob("*/attempts/unit.1/sidecar.jsonl") if runs.is_dir() else ()
+    return any('"start"' in text and test in text for text in (path.read_text() for path in sidecars))
+
+
+def run_with(clouds: Clouds, *words: str, meanwhile: Callable[[], object], at: str) -> Ended:
+    """Run the suite, and do something when a test has begun."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(clouds.run, *words)
+        until(lambda: begun(clouds, at) or running.done(), f"the begin of {at}", 60.0)
+        meanwhile()
+        return running.result()
+
+
+@pytest.mark.parametrize("at", [0, 4, 9])
+def test_a_machine_taken_away_in_mid_suite_loses_no_test_and_counts_none_twice(
+    clouds: Clouds, at: int
+) -> None:
+    clouds.project.write({"tests/test_a.py": SLOW})
+
+    def preempt() -> None:
+        ((_zone, node),) = clouds.world.nodes
+        clouds.world.preempt(node)
+
+    ended = run_with(clouds, "--machine", "tpu", meanwhile=preempt, at=f"test_number[{at}]")
+    assert ended.code == 0, ended
+    assert clouds.cases() == {f"tests/test_a.py::test_number[{number}]": "passed" for number in range(10)}
+    suite = clouds.project.load("results.json")["suites"][0]
+    assert [attempt["state"] for attempt in suite["attempts"]] == ["preempted", "finished"]
+    assert len(suite["leases"]) == 2
+    assert clouds.left() == []
+
+
+def test_a_connection_that_is_cut_in_mid_suite_ends_nothing(clouds: Clouds) -> None:
+    clouds.project.write({"tests/test_a.py": SLOW})
+
+    def cut() -> None:
+        ((_zone, node),) = clouds.world.nodes
+        assert clouds.machines.cut(f"{node}-w0") > 0
+
+    ended = run_with(clouds, "--machine", "tpu", meanwhile=cut, at="test_number[4]")
+    assert ended.code == 0, ended
+    suite = clouds.project.load("results.json")["suites"][0]
+    assert (len(suite["leases"]), len(suite["attempts"]), suite["passed"]) == (1, 1, 10)
     assert clouds.left() == []
 
 
