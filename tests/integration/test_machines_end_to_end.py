@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -217,6 +219,65 @@ def test_a_run_on_an_emulated_gpu_equals_a_local_one(clouds: Clouds) -> None:
     assert there.code == 1, there
     assert clouds.cases() == here
     assert clouds.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["while it boots", "while tests run"])
+def test_a_cancelled_run_asks_for_the_end_of_its_machine_within_two_seconds(
+    clouds: Clouds, number: signal.Signals, at: str
+) -> None:
+    clouds.project.write({"tests/test_a.py": SLOW})
+    clouds.world.boot_seconds = 1e9 if at == "while it boots" else 0.0
+    process = subprocess.Popen(
+        clouds.project.command("run", "unit", "--machine", "tpu"),
+        cwd=clouds.project.root,
+        env=clouds.project.environ(**clouds.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with process:
+        try:
+            if at == "while it boots":
+                until(lambda: clouds.world.nodes, "a node", 60.0)
+            else:
+                until(lambda: begun(clouds, "test_number[1]"), "the begin of a test", 60.0)
+            process.send_signal(number)
+            until(lambda: not clouds.world.nodes, "the call that deletes it", 2.0)
+            assert process.wait(timeout=60) == 130
+        finally:
+            process.kill()
+    assert clouds.left() == []
+
+
+def test_a_run_that_is_killed_leaves_a_machine_that_the_reaper_takes(clouds: Clouds) -> None:
+    clouds.project.write({"tests/test_a.py": SLOW})
+    process = subprocess.Popen(
+        clouds.project.command("run", "unit", "--machine", "tpu"),
+        cwd=clouds.project.root,
+        env=clouds.project.environ(**clouds.environ),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        until(lambda: begun(clouds, "test_number[1]"), "the begin of a test", 60.0)
+        process.kill()
+    ((zone, node),) = clouds.world.nodes
+    clouds.world.create("us-east5-b", "not-ours", {"acceleratorType": "v6e-1", "runtimeVersion": "r"})
+
+    def reap(*words: str) -> Any:
+        ended = clouds.project.ci("reap", "--format", "json", *words, **clouds.environ)  # type: ignore[arg-type]
+        assert ended.code == 0, ended
+        return ended.json
+
+    assert reap("--dry-run")["machines"] == []  # it has not expired
+    clouds.world.nodes[zone, node].body["labels"]["ci-runner-expires"] = "1"
+    (found,) = reap("--dry-run")["machines"]
+    assert f"ci-{found['lease_id']}" == node
+    assert (zone, node) in clouds.world.nodes
+    ended = clouds.project.ci("reap", "--all", "--yes", **clouds.environ)  # type: ignore[arg-type]
+    assert ended.code == 0, ended
+    assert list(clouds.world.nodes) == [("us-east5-b", "not-ours")]
+    clouds.world.nodes.clear()
 
 
 def test_a_machine_without_configuration(clouds: Clouds) -> None:

@@ -369,6 +369,18 @@ def test_a_cloud_that_does_not_say_whether_the_machine_stays_ends_nothing(stage:
     assert stage.run().exit_code == errors.OK
 
 
+@pytest.mark.parametrize("ended", range(20))
+def test_preempted_at_any_test_each_test_counts_once(stage: Stage, ended: int) -> None:
+    stage.world.tests = tuple(f"{FILE}::test_{number}" for number in range(20))
+    stage.world.outcomes = {f"{FILE}::test_7": ["failed"]}
+    stage.world.lost_after = {"unit.1": ended}
+    result = stage.run()
+    assert [case.id for case in result.cases] == list(stage.world.tests)
+    assert (result.counts.tests, result.counts.passed, result.counts.failed) == (20, 19, 1)
+    assert stage.world.ran["unit.2"] == list(stage.world.tests[ended:])
+    assert all_released(stage)
+
+
 def test_a_machine_lost_before_it_was_looked_at_is_a_failed_try(stage: Stage) -> None:
     original = stage.cloud.acquire
 
