@@ -252,7 +252,10 @@ def book_of(settings: Settings) -> Book:
 
 
 def check_upload(settings: Settings) -> None:
-    """Raise UsageError if records would be kept on this disk alone: every run publishes to [stores] history."""
+    """Raise UsageError if records would be kept on this disk alone: every run publishes to [stores] history.
+
+    Raises ConfigurationError or AuthenticationError if the bucket's library, location or credentials are not there.
+    """
     location = settings.stores.get("history")
     if location is None or "://" not in location or location.startswith("file:"):
         raise UsageError(
@@ -260,6 +263,9 @@ def check_upload(settings: Settings) -> None:
             where=f"stores.history = {location!r}" if location else "stores.history is not set",
             fix="set CI_RUNNER_STORES__HISTORY=s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
         )
+    from ci_runner.history.store import open_store
+
+    open_store(location, settings.root)  # what lacks for it is told before the run, not after
 
 
 def developer_of(environ: Mapping[str, str]) -> str:

@@ -379,3 +379,15 @@ def test_a_bucket_that_is_not_there_takes_no_verdict_away(service: Buckets, tmp_
     listed = project.ci("history", "list", **environ)
     assert listed.code == 2, listed
     assert "fix: make it (" in listed.err
+
+
+def test_an_upload_that_cannot_work_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    project = make_project(tmp_path, {"tests/test_a.py": GREEN}, configuration=UNIT)
+    wrong = project.ci("run", "--upload-results", CI_RUNNER_STORES__HISTORY="s3://UPPER")
+    assert wrong.code == 2, wrong
+    assert "write s3://BUCKET/PREFIX" in wrong.err
+    away = {"CI_RUNNER_STORES__HISTORY": "gs://bucket", "GOOGLE_APPLICATION_CREDENTIALS": "/none.json"}
+    unknown = project.ci("run", "--upload-results", cwd=None, **away)
+    assert unknown.code == 5, unknown
+    assert "credentials for Google Cloud Storage cannot be used" in unknown.err
+    assert not (project.root / ".ci-runner" / "runs").exists()

@@ -86,5 +86,8 @@ def test_results_cannot_be_uploaded_to_this_disk(location: str | None) -> None:
         check_upload(settings)
 
 
-def test_results_can_be_uploaded_to_a_bucket() -> None:
+def test_results_can_be_uploaded_to_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str | None] = []
+    monkeypatch.setattr("ci_runner.history.store.open_store", lambda place, _root: opened.append(place))
     check_upload(Settings(root=Path(), stores={"history": "s3://bucket/kpt"}))
+    assert opened == ["s3://bucket/kpt"]
