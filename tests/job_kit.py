@@ -64,7 +64,11 @@ def pid_in(path: Path) -> int:
     return int(until(lambda: path.exists() and path.read_text().strip(), f"a process id in {path.name}"))
 
 
-def make_lease(name: str = "7f3c-unit-00000a", **more: Any) -> Lease:
+# processes are ended by the id of their lease, so tests that run at the same time have different ones
+LEASE = f"7f3c-unit-{os.getpid():06x}"
+
+
+def make_lease(name: str = LEASE, **more: Any) -> Lease:
     """A lease for the local machine, good for an hour."""
     now = time.time()
     values: dict[str, Any] = {

@@ -16,7 +16,7 @@ from ci_runner.providers.base import Provider, Source
 from ci_runner.providers.fake import FakeProvider
 from ci_runner.providers.identity import marked_at
 from ci_runner.providers.local import LocalProvider
-from tests.job_kit import make_lease
+from tests.job_kit import LEASE, make_lease
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Bench:
     broken: Source
     machine: MachineSpec = field(default_factory=lambda: MachineSpec(name="local"))
 
-    def lease(self, name: str = "7f3c-unit-00000a", **more: Any) -> Lease:
+    def lease(self, name: str = LEASE, **more: Any) -> Lease:
         """A lease for a machine of this provider."""
         return make_lease(name, machine=self.machine, **more)
 
@@ -132,19 +132,19 @@ def test_after_a_failure_the_same_lease_can_be_acquired(bench: Bench) -> None:
 
 
 def test_leases_are_listed_by_owner(bench: Bench) -> None:
-    bench.acquire(bench.lease("7f3c-unit-00000a", owner="one"))
-    bench.acquire(bench.lease("7f3c-unit-00000b", owner="two"))
-    assert [lease.id for lease in bench.provider.leases("two")] == ["7f3c-unit-00000b"]
+    bench.acquire(bench.lease(f"{LEASE}a", owner="one"))
+    bench.acquire(bench.lease(f"{LEASE}b", owner="two"))
+    assert [lease.id for lease in bench.provider.leases("two")] == [f"{LEASE}b"]
     assert [lease.id for lease in bench.provider.leases("three")] == []
     assert len(bench.provider.leases()) == 2
 
 
 def test_two_leases_do_not_see_each_other(bench: Bench) -> None:
-    shells = [bench.provider.shell(bench.acquire(bench.lease(f"7f3c-unit-{n}"))) for n in (1, 2)]
+    shells = [bench.provider.shell(bench.acquire(bench.lease(f"{LEASE}-{n}"))) for n in (1, 2)]
     shells[0].write(f"{shells[0].work}/x", b"1")
     assert shells[1].read(f"{shells[1].work}/x") == b""
-    bench.provider.release(bench.lease("7f3c-unit-1"))
-    assert bench.provider.describe(bench.lease("7f3c-unit-2")) is LeaseState.READY
+    bench.provider.release(bench.lease(f"{LEASE}-1"))
+    assert bench.provider.describe(bench.lease(f"{LEASE}-2")) is LeaseState.READY
 
 
 def test_the_shell_of_a_lease_is_the_same_each_time(bench: Bench) -> None:

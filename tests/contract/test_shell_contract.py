@@ -73,7 +73,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     for name in ("work", "scratch"):
         (tmp_path / name).mkdir()
     local = LocalShell(
-        lease_id="contract",
+        lease_id=f"contract-{os.getpid()}",
         work=str(tmp_path / "work"),
         scratch=str(tmp_path / "scratch"),
         environ=os.environ,

@@ -52,22 +52,24 @@ def test_the_exit_code_is_passed_on_and_the_variables_are_there() -> None:
 
 
 def test_a_run_on_a_machine_leaves_no_process_and_no_file(tmp_path: Path) -> None:
-    (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test_a.py").write_text("def test_a(): pass\n")
+    project, place = tmp_path / "project", tmp_path / "tmp"
+    (project / "tests").mkdir(parents=True)
+    place.mkdir()
+    (project / "tests" / "test_a.py").write_text("def test_a(): pass\n")
     words = "run --platform gcp --tpu-type v6e-1 --zone us-east5-b --test-path tests"
     code = (
         "import subprocess, sys; "
         f"words = [sys.executable, '-m', 'ci_runner', *{words!r}.split()]; "
-        f"sys.exit(subprocess.call(words, cwd={str(tmp_path)!r}))"
+        f"sys.exit(subprocess.call(words, cwd={str(project)!r}))"
     )
     done = emulated(
         "run", "--boot-seconds", "0", "--", *command(code),
-        TMPDIR=str(tmp_path), CI_RUNNER_HOME=str(tmp_path / "home"), EMULATED=str(tmp_path),
+        TMPDIR=str(place), CI_RUNNER_HOME=str(tmp_path / "home"), EMULATED=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
     assert left(f"EMULATED={tmp_path}") == []
-    assert [path.name for path in tmp_path.iterdir() if "emulators" in path.name] == []
+    assert [path.name for path in place.iterdir() if "emulators" in path.name] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

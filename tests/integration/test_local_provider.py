@@ -21,7 +21,7 @@ from ci_runner.providers import local
 from ci_runner.providers.base import Source
 from ci_runner.providers.leases import LeaseRecord
 from ci_runner.providers.local import LocalProvider, lease_home, remove_tree
-from tests.job_kit import ended, is_alive, make_job, make_lease, make_repository, pid_in, python, until
+from tests.job_kit import LEASE, ended, is_alive, make_job, make_lease, make_repository, pid_in, python, until
 
 ENVIRON = dict(os.environ)
 
@@ -129,7 +129,7 @@ def test_release_ends_a_job_that_still_runs(provider: LocalProvider, source: Sou
 def test_two_leases_do_not_end_each_others_processes(
     provider: LocalProvider, source: Source, tmp_path: Path
 ) -> None:
-    first, second = (acquire(provider, source, make_lease(f"7f3c-unit-{n}")) for n in (1, 2))
+    first, second = (acquire(provider, source, make_lease(f"{LEASE}-{n}")) for n in (1, 2))
     shell = provider.shell(second)
     job = make_job(shell, tmp_path / "run", ("sleep", "300"))
     shell.start(job)
@@ -250,7 +250,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next(
         assert (home / "dead-unit-1").exists()
         holder.kill()
     acquire(provider, source)
-    assert [lease.id for lease in provider.leases()] == ["7f3c-unit-00000a"]
+    assert [lease.id for lease in provider.leases()] == [LEASE]
     until(
         lambda: not supervise.marked("CI_RUNNER_LEASE=dead-unit-1"), "the end of the killed run's processes"
     )

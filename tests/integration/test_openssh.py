@@ -24,6 +24,7 @@ from tests.emulators.machines import Machines, user
 from tests.job_kit import ended, finish, is_alive, make_job, pid_in, python, until
 
 pytestmark = pytest.mark.needs("sshd")
+LEASE = f"lease-{os.getpid()}"  # by which processes are ended: tests that run at the same time must differ
 HOSTILE = [
     "plain",
     "",
@@ -38,7 +39,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> LeaseKeys:
-    return LeaseKeys.make(tmp_path_factory.mktemp("keys") / "lease", "lease")
+    return LeaseKeys.make(tmp_path_factory.mktemp("keys") / LEASE, LEASE)
 
 
 @pytest.fixture
@@ -56,14 +57,14 @@ def host_of(machines: Machines, name: str = "one", key: str | None = "its own") 
 
 @pytest.fixture
 def shell(machines: Machines, keys: LeaseKeys) -> Iterator[OpenSSHShell]:
-    found = open_shell("lease", host_of(machines), identity=keys.private_path, reconnect_seconds=20)
+    found = open_shell(LEASE, host_of(machines), identity=keys.private_path, reconnect_seconds=20)
     yield found
     found.close()
 
 
 def test_a_machine_with_another_key_is_refused(machines: Machines, keys: LeaseKeys) -> None:
     other = " ".join(keys.host_public.split()[:2])
-    shell = open_shell("lease", host_of(machines, key=other), identity=keys.private_path)
+    shell = open_shell(LEASE, host_of(machines, key=other), identity=keys.private_path)
     with pytest.raises(HostKeyError, match="shows another host key") as caught:
         shell.read("/etc/passwd")
     assert machines["one"].address in str(caught.value.where)
@@ -73,7 +74,7 @@ def test_a_machine_with_another_key_is_refused(machines: Machines, keys: LeaseKe
 
 
 def test_a_machine_whose_key_nobody_knows_is_refused(machines: Machines, keys: LeaseKeys) -> None:
-    shell = open_shell("lease", host_of(machines, key=None), identity=keys.private_path)
+    shell = open_shell(LEASE, host_of(machines, key=None), identity=keys.private_path)
     with pytest.raises(HostKeyError, match="nobody knows the host key") as caught:
         shell.read("/etc/passwd")
     assert "unchecked" in str(caught.value.fix)
@@ -83,7 +84,7 @@ def test_a_machine_whose_key_nobody_knows_is_refused(machines: Machines, keys: L
 def test_an_unchecked_machine_is_held_to_the_first_key_that_it_shows(
     machines: Machines, keys: LeaseKeys
 ) -> None:
-    shell = open_shell("lease", host_of(machines, key=None), identity=keys.private_path, unchecked=True)
+    shell = open_shell(LEASE, host_of(machines, key=None), identity=keys.private_path, unchecked=True)
     assert shell.run(["true"], seconds=5).exit_code == 0
     machines.stop("one")
     folder = machines["one"].folder / "ssh"
@@ -96,7 +97,7 @@ def test_an_unchecked_machine_is_held_to_the_first_key_that_it_shows(
 
 def test_a_key_that_is_not_authorised_is_told(machines: Machines, tmp_path: Path) -> None:
     others = LeaseKeys.make(tmp_path / "other", "other")
-    shell = open_shell("lease", host_of(machines), identity=others.private_path, reconnect_seconds=0.5)
+    shell = open_shell(LEASE, host_of(machines), identity=others.private_path, reconnect_seconds=0.5)
     with pytest.raises(MachineError, match=r"does not let us in: .*Permission denied"):
         shell.read("/etc/passwd")
     shell.close()
@@ -106,9 +107,7 @@ def test_a_machine_that_never_answers_is_given_up_in_time(keys: LeaseKeys) -> No
     """It takes the connection and says nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = Host(address="127.0.0.1", port=listener.getsockname()[1], host_key="ssh-ed25519 AAAA")
-        shell = open_shell(
-            "lease", host, identity=keys.private_path, connect_seconds=1, reconnect_seconds=1.5
-        )
+        shell = open_shell(LEASE, host, identity=keys.private_path, connect_seconds=1, reconnect_seconds=1.5)
         begin = time.monotonic()
         with pytest.raises(MachineError, match="did not get through"):
             shell.read("/etc/passwd")
@@ -119,7 +118,7 @@ def test_a_machine_that_never_answers_is_given_up_in_time(keys: LeaseKeys) -> No
 def test_closing_ends_a_connection_that_is_being_made(keys: LeaseKeys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = Host(address="127.0.0.1", port=listener.getsockname()[1], host_key="ssh-ed25519 AAAA")
-        shell = open_shell("lease", host, identity=keys.private_path)
+        shell = open_shell(LEASE, host, identity=keys.private_path)
         caught: list[MachineError] = []
 
         def ask() -> None:
@@ -211,7 +210,7 @@ def test_a_command_that_the_cut_hits_is_not_run_again(
 def test_a_machine_that_is_gone_is_an_error_and_then_at_once(
     machines: Machines, keys: LeaseKeys, tmp_path: Path
 ) -> None:
-    shell = open_shell("lease", host_of(machines), identity=keys.private_path, reconnect_seconds=0.6)
+    shell = open_shell(LEASE, host_of(machines), identity=keys.private_path, reconnect_seconds=0.6)
     job = make_job(shell, tmp_path / "run", python("import time; time.sleep(60)"))
     shell.start(job)
     machines.kill("one")
@@ -230,7 +229,7 @@ def test_another_process_can_take_over(
     job = make_job(shell, tmp_path / "run", python("import time; time.sleep(30)"))
     shell.start(job)
     shell.close()
-    other = open_shell("lease", host_of(machines), identity=keys.private_path)
+    other = open_shell(LEASE, host_of(machines), identity=keys.private_path)
     assert other.poll(job) is None
     with pytest.raises(ValueError, match="was started already"):
         other.start(job)
@@ -302,7 +301,7 @@ def test_a_full_disk_is_an_error_that_says_so(machines: Machines, keys: LeaseKey
     limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16)); "
     limit += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(limit)} "$@"\n')
-    shell = open_shell("lease", host_of(machines), identity=keys.private_path)
+    shell = open_shell(LEASE, host_of(machines), identity=keys.private_path)
     for size in (1 << 17, 3 << 20):
         path = f"{shell.scratch}/large{size}"
         with pytest.raises(MachineError, match="cannot write a file: File too large") as caught:
@@ -316,7 +315,7 @@ def test_a_full_disk_is_an_error_that_says_so(machines: Machines, keys: LeaseKey
 def test_a_machine_without_python_is_told(machines: Machines, keys: LeaseKeys) -> None:
     program = machines["one"].folder / "bin" / "python3"
     program.write_text("#!/bin/sh\necho not here >&2; exit 127\n")
-    shell = open_shell("lease", host_of(machines), identity=keys.private_path)
+    shell = open_shell(LEASE, host_of(machines), identity=keys.private_path)
     with pytest.raises(MachineError, match="no python3 that can be used: not here") as caught:
         shell.run(["true"], seconds=5)
     assert "3.9" in str(caught.value.fix)
@@ -325,7 +324,7 @@ def test_a_machine_without_python_is_told(machines: Machines, keys: LeaseKeys) -
 
 def test_what_a_login_shell_prints_is_no_answer(machines: Machines, keys: LeaseKeys) -> None:
     (machines["one"].home / ".bashrc").write_text('echo \'{"id": 1, "size": 0}\'; echo welcome >&2\n')
-    shell = open_shell("lease", host_of(machines), identity=keys.private_path)
+    shell = open_shell(LEASE, host_of(machines), identity=keys.private_path)
     assert shell.run(["echo", "yes"], seconds=5).stdout == b"yes\n"
     shell.close()
 
@@ -369,7 +368,7 @@ def test_no_ssh_is_an_error_with_a_fix(
     machines: Machines, keys: LeaseKeys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    shell = open_shell("lease", host_of(machines), identity=keys.private_path)
+    shell = open_shell(LEASE, host_of(machines), identity=keys.private_path)
     with pytest.raises(MachineError, match="ssh is not installed"):
         shell.read("/etc/passwd")
     shell.close()
@@ -392,7 +391,7 @@ def test_no_configuration_of_the_person_counts(machines: Machines, keys: LeaseKe
     flag = tmp_path / "flag"
     (tmp_path / ".ssh" / "config").write_text(f"Host *\n  ProxyCommand touch {flag}\n")
     shell = open_shell(
-        "lease", host_of(machines), identity=keys.private_path, environ={**os.environ, "HOME": str(tmp_path)}
+        LEASE, host_of(machines), identity=keys.private_path, environ={**os.environ, "HOME": str(tmp_path)}
     )
     assert shell.run(["true"], seconds=5).exit_code == 0
     assert not flag.exists()

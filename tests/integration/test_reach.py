@@ -25,7 +25,7 @@ from ci_runner.remote.machine import Host, HostKeyError, close_shell, end_there,
 from ci_runner.remote.openssh import OpenSSHShell
 from ci_runner.remote.slice import SliceShell
 from tests.emulators.machines import Machines, user
-from tests.job_kit import ended, finish, git, make_job, make_lease, make_repository, python, until
+from tests.job_kit import LEASE, ended, finish, git, make_job, make_lease, make_repository, python, until
 
 pytestmark = pytest.mark.needs("sshd")
 
@@ -124,7 +124,7 @@ def test_what_is_staged_there_is_what_is_staged_here(
     for number, (where, with_changes) in enumerate([(root, True), (root, False), (root / "sub", True)]):
         there = Source(root=str(where), commit=commit, with_changes=with_changes)
         here = stage(there, tmp_path / f"here{number}", seconds=60)
-        lease = make_lease(f"7f3c-unit-{number}")
+        lease = make_lease(f"{LEASE}-{number}")
         shell, notes = reach(lease, [host], keys, there, seconds=30)
         assert notes == here.notes
         top = machines["one"].home / ".ci-runner" / lease.id / "work"
@@ -157,7 +157,7 @@ def test_a_shallow_clone_and_a_plain_folder_are_brought_too(
     head = git(tmp_path / "shallow", "rev-parse", "HEAD")
     host = boot(machines, keys)
     cut_off = Source(root=str(tmp_path / "shallow"), commit=head)
-    shell, _ = reach(make_lease("7f3c-unit-1"), [host], keys, cut_off, seconds=30)
+    shell, _ = reach(make_lease(f"{LEASE}-1"), [host], keys, cut_off, seconds=30)
     assert shell.run(["git", "rev-list", "HEAD"], seconds=20).stdout.decode().split() == [head]
     assert shell.run(["git", "fsck"], seconds=20).exit_code == 0
     assert shell.read(f"{shell.work}/a.txt") == b"two\n"
@@ -168,7 +168,7 @@ def test_a_shallow_clone_and_a_plain_folder_are_brought_too(
     (plain / "node_modules").mkdir()
     (plain / "node_modules" / "y").write_text("y")
     shell, notes = reach(
-        make_lease("7f3c-unit-2"), [host], keys, Source(root=str(plain), commit=None), seconds=30
+        make_lease(f"{LEASE}-2"), [host], keys, Source(root=str(plain), commit=None), seconds=30
     )
     assert "not a git repository" in notes[0]
     assert shell.glob("**") == ["deep", "deep/x"]

@@ -464,7 +464,7 @@ def test_two_hundred_megabytes_are_taken_fast_and_in_little_memory(shell: LocalS
 def test_a_full_disk_loses_output_and_nothing_else(shell: LocalShell, folder: Path) -> None:
     job = make_job(shell, folder, python("import sys; sys.stdout.write('x' * 300_000); sys.exit(4)"))
     (folder / "job").mkdir(parents=True)
-    (folder / "job" / "job.json").write_bytes(job_document(job, "lease"))
+    (folder / "job" / "job.json").write_bytes(job_document(job, f"supervise-{os.getpid()}"))
     limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000,) * 2); "
     limit += "os.execv(sys.argv[1], sys.argv[1:])"
     words = [sys.executable, "-c", limit, sys.executable, *local.SUPERVISOR_FLAGS, supervise.__file__]
