@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib.util
 import json
@@ -13,6 +14,13 @@ from typing import Any
 
 DOCUMENT = "discovery_cache/documents/tpu.v2.json"
 COMMON = ("$alt", "alt", "prettyPrint", "$.xgafv", "fields", "key", "access_token", "quotaUser", "uploadType")
+FORMATS = {
+    "google-duration": re.compile(r"-?[0-9]+(\.[0-9]{1,9})?s"),
+    "google-datetime": re.compile(
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})"
+    ),
+    "int64": re.compile(r"-?[0-9]+"),
+}
 
 
 class Violation(ValueError):  # noqa: N818 - an answer, not a fault of the emulator
@@ -134,7 +142,45 @@ def _check_plain(schema: Mapping[str, Any], kind: str, value: Any, request: bool
             return  # clients may send the number of a name
         if not isinstance(value, str) or ("enum" in schema and value not in schema["enum"]):
             raise Violation(f"Invalid value at '{place}' (TYPE_STRING), {value!r}")
+        form = FORMATS.get(schema.get("format", ""))
+        if form is not None and not form.fullmatch(value):
+            raise Violation(f"Invalid value at '{place}' ({schema['format']}), {value!r}")
     elif kind == "boolean" and not isinstance(value, bool):
         raise Violation(f"Invalid value at '{place}' (TYPE_BOOL), {value!r}")
     elif kind in ("integer", "number") and (isinstance(value, bool) or not isinstance(value, (int, float))):
         raise Violation(f"Invalid value at '{place}' (TYPE_INT32), {value!r}")
+
+
+def numbered(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """The answer with numbers instead of the names of states, as clients that ask for `enum-encoding=int` get it."""
+    known = document()["schemas"][name].get("properties", {})
+    return {key: _numbered(name, key, known[key], item) for key, item in value.items()}
+
+
+def _numbered(owner: str, key: str, schema: Mapping[str, Any], value: Any) -> Any:
+    if "$ref" in schema:
+        return numbered(schema["$ref"], value)
+    if schema.get("type") == "array":
+        return [_numbered(owner, key, schema["items"], item) for item in value]
+    if "enum" in schema:
+        return numbers().get((owner, key), {}).get(value, value)
+    return value
+
+
+@functools.cache
+def numbers() -> Mapping[tuple[str, str], Mapping[str, int]]:
+    """The numbers of names, which the description does not tell: they are those of Google's own client."""
+    from google.cloud import tpu_v2
+
+    kinds: Mapping[tuple[str, str], type[enum.IntEnum]] = {
+        ("Node", "state"): tpu_v2.Node.State,
+        ("Node", "health"): tpu_v2.Node.Health,
+        ("Node", "apiVersion"): tpu_v2.Node.ApiVersion,
+        ("QueuedResourceState", "state"): tpu_v2.QueuedResourceState.State,
+        ("QueuedResourceState", "stateInitiator"): tpu_v2.QueuedResourceState.StateInitiator,
+        ("AcceleratorConfig", "type"): tpu_v2.AcceleratorConfig.Type,
+    }
+    return {
+        where: {str(name): int(each) for name, each in kind.__members__.items()}
+        for where, kind in kinds.items()
+    }

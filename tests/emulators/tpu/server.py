@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import signal
 import socket
 import struct
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,24 +23,11 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from tests.emulators.tpu import schema
-from tests.emulators.tpu.world import Fault, Refusal, World
+from tests.emulators.tpu.actions import actions
+from tests.emulators.tpu.faults import Fault, Refusal, read_script
+from tests.emulators.tpu.world import World
 
-PAGE = 100
-TYPES = (
-    "v2-8",
-    "v3-8",
-    "v4-8",
-    "v5litepod-1",
-    "v5litepod-4",
-    "v5litepod-8",
-    "v5litepod-16",
-    "v5p-8",
-    "v6e-1",
-    "v6e-4",
-    "v6e-8",
-    "v6e-16",
-)
-RUNTIMES = ("tpu-ubuntu2204-base", "v2-alpha-tpuv5-lite", "v2-alpha-tpuv5", "v2-alpha-tpuv6e")
+NUMBERS = "enum-encoding=int"  # what Google's own clients ask for; gcloud does not
 
 
 class Server(ThreadingHTTPServer):
@@ -79,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request: find the method, check, act, check again, answer."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, and the second must not wait for an answer
     server: Server
 
     def log_message(self, *_args: Any) -> None:
@@ -146,9 +136,12 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(403, "PERMISSION_DENIED", f"Permission denied on resource project {path[0]}.")
         with world.lock:
             world.tick()
-            answer: dict[str, Any] = actions(world)[method.id](path[1:], query, body)
+            action = actions(world).get(method.id)
+            if action is None:
+                raise Refusal(501, "UNIMPLEMENTED", f"{method.id} is not emulated")
+            answer = copy.deepcopy(action(path[1:], query, body))
         schema.check(method.response, answer)
-        return answer
+        return schema.numbered(method.response, answer) if NUMBERS in query.get("$alt", "") else answer
 
     def _befallen(self, fault: Fault | None) -> bool:
         """Let a fault happen; whether the request is over."""
@@ -164,110 +157,56 @@ class Handler(BaseHTTPRequestHandler):
         elif fault.kind == "malformed":
             self._send(200, b'{"name": "projects/')
         else:
-            self._refuse(fault.status, fault.word, fault.message)
+            self._refuse(fault.status, fault.word, fault.message, retry_after=fault.retry_after)
         return True
 
-    def _refuse(self, status: int, word: str, message: str) -> None:
-        self._answer(status, {"error": {"code": status, "message": message, "status": word}})
+    def _refuse(self, status: int, word: str, message: str, *, retry_after: int | None = None) -> None:
+        body = {"error": {"code": status, "message": message, "status": word}}
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        self._send(status, json.dumps(body).encode(), headers)
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         self._send(status, json.dumps(body).encode())
 
-    def _send(self, status: int, data: bytes) -> None:
+    def _send(self, status: int, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json; charset=UTF-8")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
 
-def actions(world: World) -> dict[str, Any]:
-    """What each method does: (path after the project, query, body) → answer."""
-
-    def nodes(path: tuple[str, ...], query: dict[str, str], _body: Any) -> dict[str, Any]:
-        found = [world.shown(node) for node in world.nodes.values() if path[0] in ("-", node.zone)]
-        return paged("nodes", found, query)
-
-    def requests(path: tuple[str, ...], query: dict[str, str], _body: Any) -> dict[str, Any]:
-        found = [world.shown_request(item) for item in world.queued.values() if path[0] in ("-", item.zone)]
-        return paged("queuedResources", found, query)
-
-    def operation(path: tuple[str, ...], _query: Any, _body: Any) -> dict[str, Any]:
-        name = f"projects/{world.project}/locations/{path[0]}/operations/{path[1]}"
-        if name not in world.operations:
-            raise Refusal(404, "NOT_FOUND", f"Operation {name} was not found")
-        return world.operations[name]
-
-    def location(name: str) -> dict[str, Any]:
-        world.zone(name)
-        return {"name": f"projects/{world.project}/locations/{name}", "locationId": name}
-
-    def kinds(path: tuple[str, ...], query: dict[str, str], _body: Any) -> dict[str, Any]:
-        world.zone(path[0])
-        base = f"projects/{world.project}/locations/{path[0]}/acceleratorTypes"
-        return paged("acceleratorTypes", [{"name": f"{base}/{kind}", "type": kind} for kind in TYPES], query)
-
-    def runtimes(path: tuple[str, ...], query: dict[str, str], _body: Any) -> dict[str, Any]:
-        base = f"projects/{world.project}/locations/{path[0]}/runtimeVersions"
-        return paged(
-            "runtimeVersions", [{"name": f"{base}/{name}", "version": name} for name in RUNTIMES], query
-        )
-
-    return {
-        "nodes.create": lambda path, query, body: world.create(path[0], query.get("nodeId", ""), body),
-        "nodes.get": lambda path, _query, _body: world.shown(world.node(path[0], path[1])),
-        "nodes.list": nodes,
-        "nodes.delete": lambda path, _query, _body: world.delete(path[0], path[1]),
-        "nodes.stop": lambda path, _query, _body: world.switch(path[0], path[1], "STOPPED"),
-        "nodes.start": lambda path, _query, _body: world.switch(path[0], path[1], "READY"),
-        "nodes.patch": lambda path, query, body: world.patch(
-            path[0], path[1], query.get("updateMask", ""), body
-        ),
-        "queuedResources.create": lambda path, query, body: world.enqueue(
-            path[0], query.get("queuedResourceId", ""), query.get("requestId", ""), body
-        ),
-        "queuedResources.get": lambda path, _query, _body: world.shown_request(
-            world.request(path[0], path[1])
-        ),
-        "queuedResources.list": requests,
-        "queuedResources.delete": lambda path, query, _body: world.dequeue(
-            path[0], path[1], force=query.get("force", "").lower() == "true"
-        ),
-        "operations.get": operation,
-        "operations.list": lambda path, query, _body: paged(
-            "operations", list(world.operations.values()), query
-        ),
-        "locations.get": lambda path, _query, _body: location(path[0]),
-        "locations.list": lambda _path, query, _body: paged(
-            "locations", [location(name) for name, zone in world.zones.items() if zone.known], query
-        ),
-        "acceleratorTypes.list": kinds,
-        "runtimeVersions.list": runtimes,
-    }
-
-
-def paged(key: str, items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
-    """One page of a listing."""
-    size = min(int(query.get("pageSize") or PAGE) or PAGE, PAGE)
-    start = int(query.get("pageToken") or 0)
-    answer: dict[str, Any] = {key: items[start : start + size]}
-    if start + size < len(items):
-        answer["nextPageToken"] = str(start + size)
-    return answer
-
-
 def main() -> int:
     """Serve until ended."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--project", default="emulated")
-    parser.add_argument("--boot-seconds", type=float, default=0.0)
+    parser.add_argument("--boot-seconds", type=float, default=0.0, help="how long a node is CREATING")
+    parser.add_argument("--delete-seconds", type=float, default=0.0, help="how long a node is DELETING")
+    parser.add_argument(
+        "--script",
+        type=Path,
+        metavar="FILE",
+        help="what is to go wrong: a JSON list of faults {method, status, word, message, kind, after, times, zone},"
+        " dooms {code, message, seconds, node, zone} and raids {preempt, seconds}",
+    )
     arguments = parser.parse_args()
-    server = Server(
-        World(project=arguments.project, boot_seconds=arguments.boot_seconds), arguments.port
-    ).begin()
+    world = World(
+        project=arguments.project,
+        boot_seconds=arguments.boot_seconds,
+        delete_seconds=arguments.delete_seconds,
+    )
+    if arguments.script:
+        world.obey(read_script(json.loads(arguments.script.read_text())))
+    ending = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # before there are threads, which inherit it
+    server = Server(world, arguments.port).begin()
     print(json.dumps({"url": server.url}), flush=True)
-    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    signal.sigwait(ending)
     server.end()
     return 0
 

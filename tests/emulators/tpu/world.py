@@ -1,29 +1,25 @@
-"""The emulated TPU zones: nodes and queued requests with their lives, capacity, quota, and what can go wrong."""
+"""The emulated TPU zones: nodes with their lives, capacity, quota, and what can go wrong, by a clock that can be moved."""
 
 from __future__ import annotations
 
 import fnmatch
-import itertools
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
+
+from tests.emulators.tpu import faults
+from tests.emulators.tpu.faults import Doom, Fault, Raid, Refusal
+from tests.emulators.tpu.operations import TYPES, Operations, stamp
+from tests.emulators.tpu.queue import Queue, Queued
 
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"[a-z0-9_-]{0,63}")
-GONE = "gone"
-COUNTED = ("CREATING", "READY", "STARTING", "STOPPING", "STOPPED", "RESTARTING", "PREEMPTED", "TERMINATED")
-
-
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault of the emulator
-    """An error that Google would answer with."""
-
-    def __init__(self, status: int, word: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.word, self.message = status, word, message
+MAX_LABELS = 64
+MUTABLE = ("description", "labels", "metadata", "tags", "networkConfig.enableExternalIps")
+DELETED = {"code": 1, "message": "The node was deleted"}
 
 
 class Booted(Protocol):
@@ -48,29 +44,15 @@ class Hall(Protocol):
 
 
 @dataclass(slots=True)
-class Fault:
-    """What befalls the next calls that match: an error, silence, a cut, or nonsense, before or after the effect."""
-
-    method: str  # a glob over nodes.create …
-    times: int = 1
-    status: int = 0
-    word: str = "UNKNOWN"
-    message: str = ""
-    kind: str = "error"  # error | hang | reset | malformed
-    after: bool = False  # the call takes effect, and its answer is lost
-    zone: str = "*"
-
-
-@dataclass(slots=True)
 class Zone:
-    """What a zone has left."""
+    """What a zone has left; a type that is absent has plenty."""
 
-    capacity: dict[str, int] = field(
-        default_factory=dict
-    )  # type → machines; a type that is absent has plenty
+    capacity: dict[str, int] = field(default_factory=dict)
     spot_capacity: dict[str, int] = field(default_factory=dict)
+    reserved: dict[str, int] = field(default_factory=dict)
     quota: int = 1_000  # nodes of the project in this zone
     known: bool = True
+    reachable: bool = True
 
 
 @dataclass(slots=True)
@@ -83,22 +65,28 @@ class Node:
     state: str = "CREATING"
     since: float = 0.0
     created: float = 0.0
-    operation: str = ""
+    operation: str = ""  # the one that made it, or that ends it
     hosts: int = 1
     addresses: list[str] = field(default_factory=list)
-    booting: bool = False
+    booted: bool = False
+    doom: Doom | None = None
 
+    @property
+    def kind(self) -> str:
+        """Its type."""
+        return str(self.body["acceleratorType"])
 
-@dataclass(slots=True)
-class Queued:
-    """One queued resource."""
-
-    zone: str
-    id: str
-    body: dict[str, Any]
-    request_id: str
-    state: str = "ACCEPTED"
-    created: float = 0.0
+    @property
+    def market(self) -> str:
+        """Whose capacity it takes."""
+        config = self.body.get("schedulingConfig", {})
+        return (
+            "spot"
+            if config.get("spot") or config.get("preemptible")
+            else "reserved"
+            if config.get("reserved")
+            else ""
+        )
 
 
 class World:
@@ -111,46 +99,56 @@ class World:
         zones: tuple[str, ...] = ("us-central1-b", "us-east5-b", "europe-west4-a"),
         clock: Callable[[], float] = time.time,
         boot_seconds: float = 0.0,
+        delete_seconds: float = 0.0,
         hall: Hall | None = None,
     ) -> None:
         self.project = project
         self.zones = {name: Zone() for name in zones}
         self.clock = clock
         self.boot_seconds = boot_seconds
+        self.delete_seconds = delete_seconds
         self.hall = hall
         self.nodes: dict[tuple[str, str], Node] = {}
-        self.queued: dict[tuple[str, str], Queued] = {}
-        self.operations: dict[str, dict[str, Any]] = {}
+        self.queue = Queue(self)
+        self.operations = Operations(project, clock)
         self.faults: list[Fault] = []
+        self.dooms: list[Doom] = []
+        self.raids: list[Raid] = []
         self.calls: list[tuple[str, str]] = []  # method and path, in order
         self.never_done: set[str] = set()  # ids of nodes whose operation does not end
         self.deaf: set[tuple[str, int]] = set()  # (node, worker) that never boots
+        self.creations_per_minute: int | None = None
         self.lock = threading.RLock()
-        self._numbers = itertools.count(1)
+        self._creations: list[float] = []
+
+    @property
+    def queued(self) -> dict[tuple[str, str], Queued]:
+        """The queued resources."""
+        return self.queue.all
 
     # -- what tests do to it
 
     def preempt(self, node_id: str) -> None:
-        """Take a node away, as Google does with spot machines."""
+        """Take a node away, as Google does with spot machines; its queued resource is then suspended."""
         with self.lock:
-            node = self._named(node_id)
-            node.state, node.since = "PREEMPTED", self.clock()
-            self._power_off(node)
+            node = next(node for (_, name), node in self.nodes.items() if name == node_id)
+            self._take(node)
 
     def fault(self, method: str, **values: Any) -> None:
         """Let something befall the next matching calls."""
         self.faults.append(Fault(method=method, **values))
 
+    def obey(self, script: list[Fault | Doom | Raid]) -> None:
+        """Let all of this happen in its time."""
+        for each in script:
+            kept: Any = {Fault: self.faults, Doom: self.dooms, Raid: self.raids}[type(each)]
+            kept.append(each)
+
     def take_fault(self, method: str, zone: str, *, after: bool) -> Fault | None:
         """The fault for this call, if there is one."""
         with self.lock:
             for fault in self.faults:
-                if (
-                    fault.times > 0
-                    and fault.after is after
-                    and fnmatch.fnmatch(method, fault.method)
-                    and fnmatch.fnmatch(zone, fault.zone)
-                ):
+                if fault.matches(method, zone, after=after):
                     fault.times -= 1
                     return fault
         return None
@@ -161,59 +159,83 @@ class World:
             for node in self.nodes.values():
                 self._power_off(node)
 
-    def _named(self, node_id: str) -> Node:
-        return next(node for (_, name), node in self.nodes.items() if name == node_id)
-
     # -- zones
 
     def zone(self, name: str) -> Zone:
-        """A zone that the project may use."""
+        """A zone that the project may use, and that answers."""
         found = self.zones.get(name)
         if found is None or not found.known:
-            raise Refusal(
-                403, "PERMISSION_DENIED", f"Location {name} is not found or access is unauthorized."
-            )
+            raise Refusal(403, "PERMISSION_DENIED", faults.LOCATION.format(zone=name))
+        if not found.reachable:
+            raise Refusal(503, "UNAVAILABLE", f"The zone {name} is unavailable")
         return found
+
+    def unreachable(self) -> list[str]:
+        """The zones that are missing in a list of all."""
+        return [
+            f"projects/{self.project}/locations/{name}"
+            for name, zone in self.zones.items()
+            if zone.known and not zone.reachable
+        ]
 
     # -- nodes
 
     def create(self, zone: str, node_id: str, body: dict[str, Any], *, queued: str = "") -> dict[str, Any]:
         """Begin a node; whether there is capacity is told by the operation."""
         place = self.zone(zone)
-        self._check_new(zone, node_id, body)
-        used = sum(1 for node in self.nodes.values() if node.zone == zone and node.state in COUNTED)
-        if used >= place.quota:
-            raise Refusal(
-                429,
-                "RESOURCE_EXHAUSTED",
-                f"Quota limit 'TPUPerProjectPerZone' has been exceeded. Limit: {place.quota} in zone {zone}.",
-            )
-        kind = str(body["acceleratorType"])
-        spot = bool(body.get("schedulingConfig", {}).get("spot"))
-        left = (place.spot_capacity if spot else place.capacity).get(kind)
-        target = f"projects/{self.project}/locations/{zone}/nodes/{node_id}"
-        if left is not None and left <= sum(
-            1
-            for node in self.nodes.values()
-            if node.zone == zone and node.body["acceleratorType"] == kind and node.state in COUNTED
-        ):
-            text = f'There is no more capacity in the zone "{zone}"; you can try in another zone'
-            return self._operation(zone, target, "create", error={"code": 8, "message": text})
+        self.check_new(zone, node_id, body)
+        if not queued:
+            self._check_rate()
+        if sum(node.zone == zone for node in self.nodes.values()) >= place.quota:
+            raise Refusal(429, "RESOURCE_EXHAUSTED", faults.QUOTA.format(limit=place.quota, zone=zone))
         node = Node(zone=zone, id=node_id, body=dict(body), since=self.clock(), created=self.clock())
-        node.hosts = hosts_of(kind)
+        node.hosts = hosts_of(node.kind)
         if queued:
             node.body["queuedResource"] = queued
-        operation = self._operation(zone, target, "create", done=False)
+        operation = self.operations.begin(zone, self.name_of(node), "create")
         node.operation = str(operation["name"])
+        node.doom = self._doom(node)
+        if node.doom is not None and node.doom.seconds <= 0 and node.doom.leaves is None:
+            return self.operations.end(node.operation, error=node.doom.error(zone))
         self.nodes[zone, node_id] = node
         return operation
 
-    def _check_new(self, zone: str, node_id: str, body: Mapping[str, Any]) -> None:
+    def _doom(self, node: Node) -> Doom | None:
+        """What is to become of a creation, if it is nothing good: by script, or for want of capacity."""
+        for doom in self.dooms:
+            if doom.matches(node.id, node.zone):
+                doom.times -= 1
+                return doom
+        place = self.zones[node.zone]
+        pools = {"spot": place.spot_capacity, "reserved": place.reserved, "": place.capacity}
+        left = pools[node.market].get(node.kind)
+        used = sum(
+            (other.zone, other.kind, other.market) == (node.zone, node.kind, node.market)
+            for other in self.nodes.values()
+        )
+        if left is None or used < left:
+            return None
+        if node.market == "reserved":
+            return Doom(code=9, message=faults.NO_RESERVED)
+        return faults.stockout()
+
+    def _check_rate(self) -> None:
+        now = self.clock()
+        self._creations = [each for each in self._creations if each > now - 60.0]
+        if self.creations_per_minute is not None and len(self._creations) >= self.creations_per_minute:
+            raise Refusal(429, "RESOURCE_EXHAUSTED", faults.RATE)
+        self._creations.append(now)
+
+    def check_new(self, zone: str, node_id: str, body: Mapping[str, Any]) -> None:
+        """Refuse what no node can be."""
         if not NAME.fullmatch(node_id):
             raise Refusal(400, "INVALID_ARGUMENT", f"Invalid node id: {node_id!r}")
-        for name, value in body.get("labels", {}).items():
+        labels = body.get("labels", {})
+        for name, value in labels.items():
             if not LABEL.fullmatch(value) or not LABEL.fullmatch(name) or not name[:1].isalpha():
                 raise Refusal(400, "INVALID_ARGUMENT", f"Invalid label: {name}={value}")
+        if len(labels) > MAX_LABELS:
+            raise Refusal(400, "INVALID_ARGUMENT", f"More than {MAX_LABELS} labels")
         if not re.fullmatch(r"v[0-9]+[a-z]*-[0-9]+", str(body.get("acceleratorType", ""))):
             raise Refusal(
                 400, "INVALID_ARGUMENT", f"Accelerator type not found: {body.get('acceleratorType')!r}"
@@ -228,59 +250,74 @@ class World:
         self.zone(zone)
         found = self.nodes.get((zone, node_id))
         if found is None:
-            raise Refusal(
-                404,
-                "NOT_FOUND",
-                f"Resource 'projects/{self.project}/locations/{zone}/nodes/{node_id}' was not found",
-            )
+            name = f"projects/{self.project}/locations/{zone}/nodes/{node_id}"
+            raise Refusal(404, "NOT_FOUND", f"Resource '{name}' was not found")
         return found
 
     def delete(self, zone: str, node_id: str) -> dict[str, Any]:
         """End a node."""
         node = self.node(zone, node_id)
-        if node.body.get("queuedResource"):
+        request = self.queue.of(node)
+        if request is not None and request.state != "DELETING":
             raise Refusal(400, "FAILED_PRECONDITION", "The node belongs to a queued resource: delete that")
-        return self._end(node)
+        return self.end(node)
 
-    def _end(self, node: Node) -> dict[str, Any]:
+    def end(self, node: Node) -> dict[str, Any]:
+        """Let a node go: its power is off at once, its name is free when it is gone."""
         self._power_off(node)
-        del self.nodes[node.zone, node.id]
-        self._finish(node.operation, {"code": 1, "message": "The node was deleted"})
-        target = f"projects/{self.project}/locations/{node.zone}/nodes/{node.id}"
-        return self._operation(node.zone, target, "delete")
+        self.operations.end(node.operation, error=dict(DELETED))
+        operation = self.operations.begin(node.zone, self.name_of(node), "delete")
+        node.state, node.since, node.operation = "DELETING", self.clock(), str(operation["name"])
+        self._advance(node)
+        return operation
 
     def switch(self, zone: str, node_id: str, state: str) -> dict[str, Any]:
         """Stop or start a node."""
         node = self.node(zone, node_id)
         if node.hosts > 1:
             raise Refusal(400, "FAILED_PRECONDITION", "Pods cannot be stopped or started")
-        wanted = {"STOPPED": ("READY",), "READY": ("STOPPED",)}[state]
-        if node.state not in wanted:
+        if node.state != {"STOPPED": "READY", "READY": "STOPPED"}[state]:
             raise Refusal(400, "FAILED_PRECONDITION", f"The node is {node.state}")
+        operation = self.operations.begin(zone, self.name_of(node), "update")
         if state == "STOPPED":
             self._power_off(node)
             node.state = "STOPPED"
+            self.operations.end(operation["name"], response=self.response(node))
         else:
-            node.state, node.since, node.booting = "STARTING", self.clock(), False
-            node.addresses = []
-        target = f"projects/{self.project}/locations/{zone}/nodes/{node_id}"
-        return self._operation(zone, target, "update")
+            node.state, node.since, node.booted = "STARTING", self.clock(), False
+            node.addresses, node.operation = [], str(operation["name"])
+        return operation
 
     def patch(self, zone: str, node_id: str, mask: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change what may be changed."""
         node = self.node(zone, node_id)
         for name in mask.split(","):
-            if name not in ("description", "labels", "metadata", "tags", "networkConfig.enableExternalIps"):
+            if name not in MUTABLE:
                 raise Refusal(400, "INVALID_ARGUMENT", f"Field {name!r} cannot be updated")
-            node.body[name] = body.get(name, {})
-        target = f"projects/{self.project}/locations/{zone}/nodes/{node_id}"
-        return self._operation(zone, target, "update")
+        for name in mask.split(","):
+            if name in body:
+                node.body[name] = body[name]
+            elif "." in name:
+                outer, _, inner = name.partition(".")
+                node.body.setdefault(outer, {})[inner] = body.get(outer, {}).get(inner, False)
+            else:
+                node.body.pop(name, None)  # named in the mask, and nothing given: it is emptied
+        operation = self.operations.begin(zone, self.name_of(node), "update")
+        return self.operations.end(operation["name"], response=self.response(node))
+
+    def name_of(self, node: Node) -> str:
+        """The full name of a node."""
+        return f"projects/{self.project}/locations/{node.zone}/nodes/{node.id}"
+
+    def response(self, node: Node) -> dict[str, Any]:
+        """A node as an operation brings it."""
+        return {"@type": f"{TYPES}.Node", **self.shown(node)}
 
     def shown(self, node: Node) -> dict[str, Any]:
         """A node as the API tells it."""
         body = {
             **node.body,
-            "name": f"projects/{self.project}/locations/{node.zone}/nodes/{node.id}",
+            "name": self.name_of(node),
             "state": node.state,
             "createTime": stamp(node.created),
             "apiVersion": "V2",
@@ -293,19 +330,49 @@ class World:
             ]
         return body
 
+    # -- time
+
     def tick(self) -> None:
-        """Let time have passed: what was booting may be ready."""
-        now = self.clock()
+        """Let time have passed: what was booting may be ready, and what was to happen has happened."""
         for node in list(self.nodes.values()):
-            if node.state in ("CREATING", "STARTING") and now - node.since >= self.boot_seconds:
-                self._boot(node)
-        for request in list(self.queued.values()):
-            self._move(request)
+            self._advance(node)
+        self.queue.tick()
+
+    def _advance(self, node: Node) -> None:
+        now = self.clock()
+        if node.state == "DELETING":
+            if now - node.since >= self.delete_seconds:
+                self.nodes.pop((node.zone, node.id), None)
+                self.operations.end(node.operation)
+            return
+        if node.state == "CREATING" and node.doom is not None and now - node.since >= node.doom.seconds:
+            self._perish(node, node.doom)
+            return
+        booting = node.state in ("CREATING", "STARTING") and node.doom is None
+        if booting and now - node.since >= self.boot_seconds:
+            self._boot(node)
+        if node.state in ("CREATING", "READY"):
+            raid = next((each for each in self.raids if fnmatch.fnmatchcase(node.id, each.node)), None)
+            if raid is not None and now - node.created >= raid.seconds:
+                self._take(node)
+
+    def _perish(self, node: Node, doom: Doom) -> None:
+        self.operations.end(node.operation, error=doom.error(node.zone))
+        if doom.leaves is None:
+            del self.nodes[node.zone, node.id]
+        else:
+            node.state = doom.leaves
+
+    def _take(self, node: Node) -> None:
+        making = node.state == "CREATING"
+        self._power_off(node)
+        node.state, node.since = "PREEMPTED", self.clock()
+        if making:
+            self.operations.end(node.operation, error=faults.taken().error(node.zone))
+        self.queue.suspend(node)
 
     def _boot(self, node: Node) -> None:
-        if node.booting:
-            return
-        node.booting = True
+        node.booted = True
         if self.hall is None:
             node.addresses = [f"10.0.{len(self.nodes)}.{number}" for number in range(node.hosts)]
         else:
@@ -314,120 +381,15 @@ class World:
                 if (node.id, number) in self.deaf:
                     node.addresses.append("127.255.255.254")  # nobody listens there
                     continue
-                name = f"{node.id}-w{number}"
-                node.addresses.append(self.hall.boot(name, metadata).address)
+                node.addresses.append(self.hall.boot(f"{node.id}-w{number}", metadata).address)
         node.state = "READY"
         if node.id not in self.never_done:
-            self._finish(node.operation, None)
+            self.operations.end(node.operation, response=self.response(node))
 
     def _power_off(self, node: Node) -> None:
-        if self.hall is not None and node.booting:
+        if self.hall is not None and node.booted:
             for number in range(node.hosts):
                 self.hall.kill(f"{node.id}-w{number}")
-
-    # -- queued resources
-
-    def enqueue(self, zone: str, name: str, request_id: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Begin a queued resource; the same request id again is the same request."""
-        self.zone(zone)
-        target = f"projects/{self.project}/locations/{zone}/queuedResources/{name}"
-        found = self.queued.get((zone, name))
-        if found is not None:
-            if request_id and found.request_id == request_id:
-                return self._operation(zone, target, "create")
-            raise Refusal(409, "ALREADY_EXISTS", f"Queued resource {name} already exists")
-        if not NAME.fullmatch(name):
-            raise Refusal(400, "INVALID_ARGUMENT", f"Invalid queued resource id: {name!r}")
-        for spec in body.get("tpu", {}).get("nodeSpec", ()):
-            self._check_new(zone, str(spec.get("nodeId", "")), spec.get("node", {}))
-        self.queued[zone, name] = Queued(
-            zone=zone, id=name, body=dict(body), request_id=request_id, created=self.clock()
-        )
-        return self._operation(zone, target, "create")
-
-    def _move(self, request: Queued) -> None:
-        if request.state != "ACCEPTED":
-            return
-        for spec in request.body.get("tpu", {}).get("nodeSpec", ()):
-            node = dict(spec["node"])
-            if "spot" in request.body:
-                node["schedulingConfig"] = {"spot": True}
-            name = f"projects/{self.project}/locations/{request.zone}/queuedResources/{request.id}"
-            try:
-                operation = self.create(request.zone, spec["nodeId"], node, queued=name)
-            except Refusal:
-                request.state = "FAILED"
-                return
-            if operation.get("error"):
-                request.state = "WAITING_FOR_RESOURCES"
-                return
-        request.state = "ACTIVE"
-
-    def request(self, zone: str, name: str) -> Queued:
-        """A queued resource that exists."""
-        self.zone(zone)
-        found = self.queued.get((zone, name))
-        if found is None:
-            raise Refusal(404, "NOT_FOUND", f"Queued resource {name} was not found")
-        return found
-
-    def dequeue(self, zone: str, name: str, *, force: bool) -> dict[str, Any]:
-        """End a queued resource; with force its nodes too."""
-        request = self.request(zone, name)
-        nodes = [
-            node
-            for node in self.nodes.values()
-            if str(node.body.get("queuedResource", "")).endswith(f"/{name}")
-        ]
-        if nodes and not force:
-            raise Refusal(400, "FAILED_PRECONDITION", "The queued resource still has nodes: use force")
-        for node in nodes:
-            self._end(node)
-        del self.queued[zone, request.id]
-        return self._operation(
-            zone, f"projects/{self.project}/locations/{zone}/queuedResources/{name}", "delete"
-        )
-
-    def shown_request(self, request: Queued) -> dict[str, Any]:
-        """A queued resource as the API tells it."""
-        return {
-            **request.body,
-            "name": f"projects/{self.project}/locations/{request.zone}/queuedResources/{request.id}",
-            "createTime": stamp(request.created),
-            "state": {"state": request.state},
-        }
-
-    # -- operations
-
-    def _operation(
-        self, zone: str, target: str, verb: str, *, error: dict[str, Any] | None = None, done: bool = True
-    ) -> dict[str, Any]:
-        number = next(self._numbers)
-        name = f"projects/{self.project}/locations/{zone}/operations/operation-{number}"
-        now = stamp(self.clock())
-        kind = "type.googleapis.com/google.cloud.tpu.v2.OperationMetadata"
-        found: dict[str, Any] = {
-            "name": name,
-            "done": done,
-            "metadata": {
-                "@type": kind,
-                "createTime": now,
-                "target": target,
-                "verb": verb,
-                "apiVersion": "v2",
-            },
-        }
-        if error is not None:
-            found["error"] = error
-        self.operations[name] = found
-        return found
-
-    def _finish(self, name: str, error: dict[str, Any] | None) -> None:
-        operation = self.operations.get(name)
-        if operation is not None and not operation["done"]:
-            operation["done"] = True
-            if error is not None:
-                operation["error"] = error
 
 
 def hosts_of(kind: str) -> int:
@@ -437,8 +399,3 @@ def hosts_of(kind: str) -> int:
     chips = size // 2 if generation in ("v2", "v3", "v4", "v5p") else size
     single = 4 if generation in ("v2", "v3", "v4", "v5p") else 8
     return 1 if chips <= single else chips // 4
-
-
-def stamp(seconds: float) -> str:
-    """A time as Google writes it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
