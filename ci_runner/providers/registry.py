@@ -17,6 +17,7 @@ PROVIDERS: dict[str, str] = {
     "aws-ec2": "ci_runner.providers.aws_ec2",
     "gcp-tpu": "ci_runner.providers.gcp_tpu",
     "local": "ci_runner.providers.local",
+    "ssh": "ci_runner.providers.ssh",
 }
 
 

@@ -65,6 +65,7 @@ class Connection:
         unchecked: bool = False,
         connect_seconds: int = 15,
         reconnect_seconds: float = RECONNECT_SECONDS,
+        make: bool = True,
         environ: Mapping[str, str] = os.environ,
         client: type[Client],
     ) -> None:
@@ -84,6 +85,7 @@ class Connection:
         )
         self._login.known_hosts.write_text(self._login.known_line())
         self._reconnect_seconds = reconnect_seconds
+        self._make = make
         self._make_client = client
         self._client: Client | None = None
         self._closed = threading.Event()
@@ -139,7 +141,6 @@ class Connection:
         self,
         seconds: float,
         *,
-        make: bool = True,
         patience: float = 0.0,
         cancellation: Cancellation | None = None,
     ) -> Client:
@@ -158,7 +159,7 @@ class Connection:
             begin, pause = time.monotonic(), FIRST_PAUSE
             limit = begin + seconds
             while True:
-                what, said = self._try(max(1.0, limit - time.monotonic()), make=make)
+                what, said = self._try(max(1.0, limit - time.monotonic()))
                 if what is None:
                     self._lost_for_good = None
                     if self._client is None:
@@ -178,6 +179,11 @@ class Connection:
         finally:
             self._lock.release()
 
+    def make_folders(self) -> None:
+        """Make the lease's folders, now and after every connection that is made again."""
+        self._make = True
+        self.where, _ = self.call("hello", {"lease": self.lease_id, "make": True})
+
     def close(self) -> None:
         """End the connection, and the control connection with it."""
         self._closed.set()
@@ -188,7 +194,7 @@ class Connection:
             self._drop()
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _try(self, seconds: float, *, make: bool) -> tuple[Meaning | None, bytes]:
+    def _try(self, seconds: float) -> tuple[Meaning | None, bytes]:
         """One try to connect; what came in the way, None if nothing did."""
         self._drop()
         if self._closed.is_set():
@@ -200,7 +206,7 @@ class Connection:
         patience = min(seconds, self._login.connect_seconds + 5.0)
         if client.channel.begin(self._program, patience):
             with contextlib.suppress(Cut, Late):
-                request = {"op": "hello", "lease": self.lease_id, "make": make}
+                request = {"op": "hello", "lease": self.lease_id, "make": self._make}
                 header, _ = client.channel.ask(request, b"", ANSWER_SECONDS)
                 if "refused" in header:
                     self._drop()

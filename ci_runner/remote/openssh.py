@@ -120,9 +120,13 @@ def open_shell(
     unchecked: bool = False,
     connect_seconds: int = 15,
     reconnect_seconds: float = RECONNECT_SECONDS,
+    make: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> OpenSSHShell:
-    """The shell of one machine; it connects when it is first used. `identity` None: the person's own keys and agent."""
+    """The shell of one machine; it connects when it is first used. `identity` None: the person's own keys and agent.
+
+    `make` says whether the lease's folders are made on the machine.
+    """
     connection = Connection(
         lease_id=lease_id,
         host=host,
@@ -130,6 +134,7 @@ def open_shell(
         unchecked=unchecked,
         connect_seconds=connect_seconds,
         reconnect_seconds=reconnect_seconds,
+        make=make,
         environ=environ,
         client=SshClient,
     )
@@ -166,6 +171,10 @@ class OpenSSHShell:
     def base(self) -> str:
         """The folder of the lease, which holds the others."""
         return str(self._where("base"))
+
+    def make_folders(self) -> None:
+        """Make the lease's folders, if the connection was opened without."""
+        self._connection.make_folders()
 
     def use_work(self, root: str) -> str:
         """Let `work` be this folder below the top of the staged source, for whoever connects; the folder of the top."""

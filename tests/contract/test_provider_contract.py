@@ -45,7 +45,9 @@ class Bench:
             self.acquire(lease, self.broken)
 
 
-@pytest.fixture(params=["local", "fake", "aws-ec2", "gcp-tpu"])
+@pytest.fixture(
+    params=["local", "fake", "aws-ec2", "gcp-tpu", pytest.param("ssh", marks=pytest.mark.needs("sshd"))]
+)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.txt").write_text("one\n")
@@ -68,6 +70,16 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
             for lease in google.provider().leases():
                 google.provider().release(lease)
             assert google.holdings() == []
+        return
+    if request.param == "ssh":
+        from tests.pool_kit import Pool
+
+        with Pool() as pool:
+            lender = pool.provider()
+            yield Bench(lender, source, broken, pool.machine)
+            for lease in lender.leases():
+                lender.release(lease)
+            assert pool.holdings() == []
         return
     provider = LocalProvider(tmp_path / "leases", os.environ) if request.param == "local" else FakeProvider()
     yield Bench(provider, source, broken)
