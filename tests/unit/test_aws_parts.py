@@ -17,7 +17,7 @@ from ci_runner.providers import aws_parts as parts
 from ci_runner.providers.aws_machines import is_preempted, lease_of, state_of
 from ci_runner.providers.aws_notice import announced, spot_notice_command
 from ci_runner.providers.aws_offers import TypeFacts, regions_of, types_of
-from tests.job_kit import make_lease
+from tests.job_kit import LEASE, make_lease
 
 PLACE = parts.Place(subnet="subnet-1", vpc="vpc-1")
 
@@ -144,7 +144,7 @@ def test_a_request_is_for_one_machine_at_once(spot: bool, cap: float | None) -> 
 
 def test_tags_name_the_lease_and_fit() -> None:
     tags = parts.tags_of(make_lease(labels={"repository": "Org/" + "x" * 300}))
-    assert {"Key": "ci-runner-lease", "Value": "7f3c-unit-00000a"} in tags
+    assert {"Key": "ci-runner-lease", "Value": LEASE} in tags
     assert all(len(tag["Key"]) <= 128 and len(tag["Value"]) <= 256 for tag in tags)
 
 
