@@ -31,6 +31,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     release = actions.add_parser("release", help="give machines back; one that is gone already is no error")
     release.add_argument("lease", nargs="*", metavar="LEASE", help="a lease's id, or its beginning")
     release.add_argument("--run", metavar="RUN_ID", help="every machine of this run")
+    release.add_argument(
+        "--github",
+        choices=("job", "workflow"),
+        help="every machine that this GitHub job leased, or that any job of this workflow run did",
+    )
     release.set_defaults(machines_action=release_machines)
     switches = []
     for name, done in SWITCHES.items():
@@ -182,14 +187,15 @@ def release_machines(arguments: Namespace) -> int:
     """Give machines back and see them go; 8 if one stays, 5 if a provider that may have it does not know us."""
     from ci_runner.errors import MACHINE, UsageError
 
-    if not arguments.lease and not arguments.run:
+    if not arguments.lease and not arguments.run and not arguments.github:
         raise UsageError(
             "nothing is named that could be given back", fix="name leases, or a run with --run RUN_ID"
         )
+    job = _github_job(arguments.github)
     settings = clouds.settings_for(arguments)
     answer = clouds.ask(clouds.names_for(settings, arguments.provider))
     book, told, failed = clouds.book_of(settings), [], False
-    for wanted, found in _named(answer, arguments.lease, arguments.run):
+    for wanted, found in _named(answer, arguments.lease, arguments.run, job):
         if found is None:
             told.append({"lease_id": wanted, "result": "absent", "error": None})
             continue
@@ -207,10 +213,28 @@ def release_machines(arguments: Namespace) -> int:
     return MACHINE if failed else silent
 
 
+def _github_job(which: str | None) -> str | None:
+    """How the names of the jobs begin whose machines are meant. Raises UsageError outside of GitHub Actions."""
+    import os
+
+    from ci_runner.errors import UsageError
+    from ci_runner.github.job import job_of, workflow_run_of
+
+    if which is None:
+        return None
+    name = job_of(os.environ) if which == "job" else workflow_run_of(os.environ)
+    if not name:
+        raise UsageError(
+            f"--github {which} means nothing here: GITHUB_RUN_ID is not set",
+            fix="outside of GitHub Actions name leases, or a run with --run RUN_ID",
+        )
+    return name
+
+
 def _named(
-    answer: clouds.Answer, names: list[str], run_id: str | None
+    answer: clouds.Answer, names: list[str], run_id: str | None, job: str | None = None
 ) -> list[tuple[str, tuple[Provider, Lease] | None]]:
-    """The machines that are named, each once; None for one that is not there."""
+    """The machines that are named, each once; None for one that is not there. `job` is how its jobs' names begin."""
     from ci_runner.providers.identity import label_value
 
     found: dict[str, tuple[Provider, Lease] | None] = {}
@@ -218,7 +242,8 @@ def _named(
         one = clouds.find(answer, name)
         found[one[1].id if one else name] = one
     for provider, lease in answer.leases:
-        if run_id is not None and label_value(lease.run_id) == label_value(run_id):
+        of_run = run_id is not None and label_value(lease.run_id) == label_value(run_id)
+        if of_run or (job and lease.labels.get("job", "").startswith(job)):
             found[lease.id] = (provider, lease)
     return list(found.items())
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError
+from ci_runner.github.job import job_of
 from ci_runner.model import Lease, LeaseState, MachineSpec, Selection
 from ci_runner.providers.leases import new_lease_id
 
@@ -212,5 +213,9 @@ def request(session: Session, selection: Selection, machine: MachineSpec) -> Lea
         suite=suite.name,
         created_at=now,
         expires_at=now + seconds,
-        labels={"repository": session.repository, "team": session.settings.team or ""},
+        labels={
+            "repository": session.repository,
+            "team": session.settings.team or "",
+            "job": job_of(session.environ),
+        },
     )

@@ -16,6 +16,7 @@ SUITE = f"{PREFIX}suite"
 EXPIRES = f"{PREFIX}expires"
 CREATED = f"{PREFIX}created"
 TEAM = f"{PREFIX}team"
+JOB = f"{PREFIX}job"  # the GitHub job that leased it: ci_runner/github/job.py
 MARKED = f"{PREFIX}reap"  # when the reaper first saw it expired
 MAX_VALUE = 63
 _UNFIT = re.compile(r"[^a-z0-9_-]+")
@@ -35,6 +36,7 @@ def labels_of(lease: Lease) -> dict[str, str]:
         RUN: label_value(lease.run_id),
         SUITE: label_value(lease.suite),
         TEAM: label_value(lease.labels.get("team", "")),
+        JOB: label_value(lease.labels.get("job", "")),
         CREATED: str(int(lease.created_at)),
         EXPIRES: str(int(lease.expires_at)),
     }

@@ -15,6 +15,7 @@ import pytest
 
 from ci_runner.cli import clouds, machines, reap
 from ci_runner.errors import AuthenticationError, CiRunnerError, MachineError, UsageError
+from ci_runner.github.job import job_of
 from ci_runner.history.store import FolderStore
 from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.base import Offer, Provider, Source
@@ -62,7 +63,7 @@ class World:
         """A ready machine that expires in so many minutes."""
         type_ = {"gcp-tpu": "v6e-1", "aws-ec2": "g5.xlarge"}.get(cloud)
         machine = MachineSpec(name=cloud, provider=cloud, type=type_)
-        labels = {"team": more.pop("team", "core")}
+        labels = {"team": more.pop("team", "core"), "job": more.pop("job", "")}
         lease = make_lease(
             name,
             machine=machine,
@@ -250,6 +251,28 @@ def test_release(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "no machine of this run is there\n"
     with pytest.raises(UsageError, match="nothing is named"):
         command(machines, "release")
+
+
+def test_release_of_a_github_job_and_of_its_workflow_run(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="GITHUB_RUN_ID is not set"):
+        command(machines, "release", "--github", "job")
+    here = {"GITHUB_RUN_ID": "77", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "tpu", "RUNNER_NAME": "r1"}
+    beside = {**here, "RUNNER_NAME": "r2"}
+    later = {**here, "GITHUB_RUN_ATTEMPT": "2"}
+    for number, environ in enumerate((here, beside, later, {**here, "GITHUB_RUN_ID": "777"}), start=1):
+        world.machine(f"a-{number}", job=job_of(environ))
+    world.machine("by-hand")
+    for name, value in here.items():
+        monkeypatch.setenv(name, value)
+    assert command(machines, "release", "--github", "job") == 0
+    assert world.there() == ["a-2", "a-3", "a-4", "by-hand"]
+    assert command(machines, "release", "--github", "workflow") == 0
+    assert world.there() == ["a-4", "by-hand"]
+    capsys.readouterr()
+    assert command(machines, "release", "--github", "job") == 0
+    assert capsys.readouterr().out == "no machine of this run is there\n"
 
 
 def test_release_repeats_and_then_says_that_it_failed(
