@@ -90,8 +90,10 @@ def fingerprint(suite: str, test: str, message: str) -> str:
     return hashlib.sha256(f"{suite}\0{test}\0{plain}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def seen(result: RunResult, *, run: str, at: float, last_good: str = "") -> Seen:
-    """What a run says about issues."""
+def seen(
+    result: RunResult, *, run: str, at: float, last_good: Mapping[str, str] | None = None
+) -> Seen:
+    """What a run says about issues; `last_good` is the commit by suite with which the run was compared."""
     commit = result.plan.event.commit or ""
     failing: dict[tuple[str, str], Tracked] = {}
     passed: dict[str, set[str]] = {}
@@ -110,7 +112,7 @@ def seen(result: RunResult, *, run: str, at: float, last_good: str = "") -> Seen
         )
         for case in suite.cases:
             if case.outcome.value in ("failed", "errored") and not case.quarantined:
-                found = _of_case(suite, case, commit, run, last_good)
+                found = _of_case(suite, case, commit, run, (last_good or {}).get(name, ""))
                 failing[found.suite, found.fingerprint] = found
     return Seen(
         commit=commit,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_runner.checks.compare import Comparison, compare
+from ci_runner.cli.telling import GitHub
 from ci_runner.errors import CiRunnerError
 from ci_runner.model import RunResult
 from ci_runner.report.comment import Context
@@ -93,9 +94,13 @@ def publish(
 ) -> Told:
     """Tell everyone who was named; one who cannot be told is a line and never hides the verdict."""
     told = Told()
+    github = GitHub(result, context, arguments, environ)
     senders: Mapping[str, Callable[[], str]] = {
         "summary": lambda: _summary(result, arguments, environ),
         "annotations": lambda: _annotations(result, context, arguments),
+        "comment": github.comment,
+        "check": github.check,
+        "issue": github.issue,
     }
     for name in wanted:
         try:
@@ -110,6 +115,7 @@ def publish(
             line = f"warning: {name} was not published: {error.strerror or error}"
         if line:
             told.lines.append(line)
+    told.comment_url = github.comment_url
     return told
 
 

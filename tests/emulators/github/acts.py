@@ -215,6 +215,20 @@ def _delete(request: Request) -> Answer:
     return 204, None
 
 
+@act("GET HERE/pulls")
+def _pulls(request: Request) -> Answer:
+    request.must("read", "pull_requests")
+    query, repository = request.query, request.repository
+    found = []
+    for each in repository.issues.values():
+        if each.pull is None or query.get("state", "open") not in ("all", each.state):
+            continue
+        owner = (each.pull.head_repository or "unknown").partition("/")[0]
+        if query.get("head", f"{owner}:{each.pull.branch}") == f"{owner}:{each.pull.branch}":
+            found.append(shown.pull(each, repository, request.api))
+    return 200, found
+
+
 @act("GET HERE/pulls/{pull_number}")
 def _pull(request: Request) -> Answer:
     return 200, shown.pull(_of_pull(request), request.repository, request.api)

@@ -56,6 +56,7 @@ OPERATIONS = (
     f"POST {REPOSITORY}/issues/{{issue_number}}/labels",
     f"POST {REPOSITORY}/labels",
     f"GET {REPOSITORY}/labels/{{name}}",
+    f"GET {REPOSITORY}/pulls",
     f"GET {REPOSITORY}/pulls/{{pull_number}}",
     f"GET {REPOSITORY}/pulls/{{pull_number}}/reviews",
 )

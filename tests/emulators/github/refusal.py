@@ -41,9 +41,9 @@ def forbidden() -> Refusal:
     return Refusal(403, "Resource not accessible by integration")
 
 
-def invalid(message: str = "Validation Failed", **error: str) -> Refusal:
+def invalid(said: str = "Validation Failed", **error: str) -> Refusal:
     """A request that can be read and not be done."""
-    return Refusal(422, message, errors=[error] if error else ())
+    return Refusal(422, said, errors=[error] if error else ())
 
 
 def too_long(resource: str, field: str, most: int) -> Refusal:

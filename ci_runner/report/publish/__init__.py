@@ -1,0 +1,1 @@
+"""Carries what was rendered to GitHub: comments, check runs, issues."""
