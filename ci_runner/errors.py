@@ -122,6 +122,12 @@ class MachineError(CiRunnerError):
     exit_code = MACHINE
 
 
+class GitHubError(CiRunnerError):
+    """GitHub cannot be reached, or does not do what it is asked."""
+
+    exit_code = MACHINE
+
+
 class SetupError(MachineError):
     """A setup command of a suite failed on the machine."""
 
