@@ -100,6 +100,18 @@ class ChangedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustDecision:
+    """Whether an event may lease machines: a code of ci_runner/github/trust.py, why, and what to do if it may not."""
+
+    allowed: bool
+    lane: Lane
+    code: str
+    reason: str
+    fix: str = ""
+    commit: str | None = None  # of a reviewed fork: the one commit that was approved, and so may run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """What happened, on GitHub or on the command line (`kind` is then "local").
 
@@ -122,6 +134,7 @@ class Event:
     actor: str | None = None
     team: str | None = None
     lane: Lane = Lane.SAME_REPOSITORY
+    trust: TrustDecision | None = None  # None: nobody was asked, and the lane alone counts
     schedule: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     changed_files: tuple[ChangedFile, ...] | None = None

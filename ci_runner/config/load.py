@@ -13,7 +13,7 @@ from ci_runner.config.checks import contradictions, cross_checks
 from ci_runner.config.flags import flag_spec
 from ci_runner.config.layers import Layers, leaves
 from ci_runner.config.problems import explained, problem
-from ci_runner.config.settings import Alert, Origin, Quarantine, Settings
+from ci_runner.config.settings import Alert, Origin, Quarantine, Settings, TrustRules
 from ci_runner.config.sources import (
     LOCAL_FILE,
     TEAM_FILE,
@@ -23,7 +23,7 @@ from ci_runner.config.sources import (
     top_of,
 )
 from ci_runner.config.suites import build_suites, resolve_extends
-from ci_runner.config.tables import KpiTable, ProjectTable, RootTable, SuiteTable
+from ci_runner.config.tables import KpiTable, ProjectTable, RootTable, SuiteTable, TrustTable
 from ci_runner.config.values import FromEnvironment, parse_size
 from ci_runner.errors import ConfigurationError, UsageError
 from ci_runner.github.commands import one_line
@@ -96,6 +96,7 @@ def _settings(root: Path, layers: Layers) -> Settings:
         quarantine=tuple(Quarantine(**item.model_dump()) for item in table.quarantine),
         alerts=tuple(Alert(**item.model_dump()) for item in table.alerts),
         shadow_runs=table.kpi.shadow_runs,
+        trust=TrustRules(forks=table.trust.forks, bots=table.trust.bots),
         budgets=dict(table.budgets),
         notify={name: dict(item) for name, item in table.notify.items()},
         stores=dict(table.stores),
@@ -109,7 +110,7 @@ def _provenance(layers: Layers) -> dict[str, Any]:
     """Every value that was set, with its origin, and the project's defaults."""
     values: dict[str, object] = {}
     origins: dict[str, Origin] = {}
-    for prefix, model in (("project", ProjectTable), ("kpi", KpiTable)):
+    for prefix, model in (("project", ProjectTable), ("kpi", KpiTable), ("trust", TrustTable)):
         for key, value in model().model_dump(by_alias=True, mode="json").items():
             values[f"{prefix}.{key}"] = value
             origins[f"{prefix}.{key}"] = Origin(kind="default", name="")

@@ -23,6 +23,7 @@ from ci_runner.config.tables import (
     QuarantineTable,
     RootTable,
     SuiteTable,
+    TrustTable,
     WhenTable,
 )
 from ci_runner.config.values import Day, Duration, Size
@@ -37,6 +38,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[[quarantine]]", QuarantineTable),
     ("[[alerts]]", AlertTable),
     ("[kpi]", KpiTable),
+    ("[trust]", TrustTable),
 )
 KINDS = (("duration", Duration), ("size", Size), ("day", Day))
 LISTS = ("path_groups", "budgets", "notify", "stores")

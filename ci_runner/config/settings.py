@@ -57,6 +57,14 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustRules:
+    """Who may spend money besides people with write access; by default nobody."""
+
+    forks: str = "never"  # never | reviewed: the exact commit approved by somebody with write access
+    bots: tuple[str, ...] = ()  # logins with their [bot]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration, resolved."""
 
@@ -82,6 +90,7 @@ class Settings:
     quarantine: tuple[Quarantine, ...] = ()
     alerts: tuple[Alert, ...] = ()
     shadow_runs: int = 20  # clean runs after which a flag that was turned off comes back
+    trust: TrustRules = TrustRules()
     budgets: Mapping[str, float] = field(default_factory=dict)  # name → dollars a month
     notify: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     stores: Mapping[str, str] = field(

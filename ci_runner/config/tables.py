@@ -226,6 +226,18 @@ class KpiTable(Table):
     )
 
 
+class TrustTable(Table):
+    """Who may spend money on machines. A file counts only where it is the default branch's own; see explanation/trust.md."""
+
+    forks: Literal["never", "reviewed"] = Field(
+        "never",
+        description="Whether a fork's commit may lease a machine once somebody with write access has approved exactly it.",
+    )
+    bots: Strings = Field(
+        (), description="Bots that may start what people with write access may: `release-bot[bot]`."
+    )
+
+
 class RootTable(Table):
     """ci-runner.toml."""
 
@@ -239,6 +251,7 @@ class RootTable(Table):
     )
     alerts: tuple[AlertTable, ...] = Field((), description="When the python runner is bad enough to act.")
     kpi: KpiTable = Field(KpiTable(), description="How the python runner's figures are used.")
+    trust: TrustTable = Field(TrustTable(), description="Who may spend money on machines.")
     budgets: dict[str, Amount] = Field({}, description="Dollars a month by the name of a team.")
     notify: dict[str, dict[str, str]] = Field({}, description="Where results are told, by name.")
     stores: dict[str, str] = Field(

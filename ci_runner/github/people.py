@@ -1,0 +1,57 @@
+"""Who somebody is and may do in the repository, and what they have said about a commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_BOT = "[bot]"  # only GitHub can put brackets into a login
+
+
+class Permission(StrEnum):
+    """What somebody may do in the repository, in GitHub's words; unknown is not the same as none."""
+
+    ADMIN = "admin"
+    MAINTAIN = "maintain"
+    WRITE = "write"
+    TRIAGE = "triage"
+    READ = "read"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+WRITERS = frozenset((Permission.ADMIN, Permission.MAINTAIN, Permission.WRITE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody, of GitHub's type (User, Bot, …), with what they may do in the repository."""
+
+    login: str
+    kind: str | None = None
+    permission: Permission = Permission.UNKNOWN
+
+    @property
+    def is_bot(self) -> bool:
+        """Whether this is an app or an account of a machine."""
+        return self.kind == "Bot" or self.login.endswith(_BOT)
+
+    def is_named(self, names: tuple[str, ...]) -> bool:
+        """Whether it is one of these bots; a name without brackets could be taken by somebody else."""
+        return self.login.endswith(_BOT) and self.login.casefold() in {name.casefold() for name in names}
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this is a person who is known to have write access."""
+        return not self.is_bot and self.kind in (None, "User") and self.permission in WRITERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """A review of a pull request as GitHub lists it: `state` is APPROVED, CHANGES_REQUESTED, COMMENTED, …"""
+
+    author: str | None
+    state: str
+    commit_id: str | None = None
+    submitted_at: str | None = None  # RFC 3339
+    permission: Permission = Permission.UNKNOWN
