@@ -90,9 +90,7 @@ def fingerprint(suite: str, test: str, message: str) -> str:
     return hashlib.sha256(f"{suite}\0{test}\0{plain}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
-def seen(
-    result: RunResult, *, run: str, at: float, last_good: Mapping[str, str] | None = None
-) -> Seen:
+def seen(result: RunResult, *, run: str, at: float, last_good: Mapping[str, str] | None = None) -> Seen:
     """What a run says about issues; `last_good` is the commit by suite with which the run was compared."""
     commit = result.plan.event.commit or ""
     failing: dict[tuple[str, str], Tracked] = {}
@@ -168,7 +166,7 @@ def decide(
     for failure, now in run.failing.items():
         found = by_failure.get(failure)
         if found is None:
-            new.append(now)
+            new.append(dataclasses.replace(now, commented_at=run.at))  # to open an issue is to say something
         else:
             steps += _red(found, now, run)
     tests = [item for item in new if item.suite != INFRASTRUCTURE]

@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
     """The API over one world."""
 
     daemon_threads = True
+    request_queue_size = 128  # many jobs begin at once
 
     def __init__(self, world: World, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
