@@ -167,7 +167,7 @@ def _unless_absent(error: OSError) -> None:
 
 
 def open_store(location: str | None, root: Path) -> Store:
-    """The store at a location of the configuration: a folder, relative to the configuration's own, a `file:` URL, a bucket.
+    """The store at a location of the configuration: a folder, relative to the configuration's own, a bucket, a branch.
 
     Raises ConfigurationError for a kind of store that there is not, or whose library is not installed.
     """
@@ -175,13 +175,28 @@ def open_store(location: str | None, root: Path) -> Store:
     scheme, separator, rest = place.partition("://")
     if separator and scheme in BUCKETS:
         return _bucket(place)
+    if separator and scheme == "branch":
+        return _branch(rest)
     if separator and scheme != "file":
         raise ConfigurationError(
             f'no store is known for "{scheme}://"',
             where="stores.history",
-            fix="name a folder, such as .ci-runner/results, or s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
+            fix="name a folder, such as .ci-runner/results, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or branch://NAME",
         )
     return FolderStore(root / Path(rest if separator else place).expanduser())
+
+
+def _branch(name: str) -> Store:
+    try:
+        from ci_runner.github.client import connect
+        from ci_runner.history.branch import BranchStore
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the library for GitHub is missing: {error.name or error}",
+            where="stores.history",
+            fix='pip install "ci-runner[github]"; in a checkout set CI_RUNNER_EXTRAS=github',
+        ) from error
+    return BranchStore(connect(os.environ), name)
 
 
 def _bucket(place: str) -> Store:

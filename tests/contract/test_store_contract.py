@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from ci_runner.errors import ConfigurationError
+from ci_runner.github import client as github_client
 from ci_runner.history.store import Conflict, FolderStore, MemoryStore, Store, check_key, open_store
+from tests.github_kit import Hub, emulated_github
 from tests.object_stores import Buckets
 
 KEY = "daily/2026-11-23/local-unit-3f2a9c1-1.json"
@@ -35,11 +37,25 @@ def services() -> Iterator[dict[str, Buckets]]:
             yield {"s3": s3, "gs": gs}
 
 
-@pytest.fixture(params=[*STORES, *SERVICES])
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A GitHub for the store that is a branch."""
+    with emulated_github() as found:
+        yield found
+
+
+@pytest.fixture(params=[*STORES, *SERVICES, "branch"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store of each kind."""
     if request.param in STORES:
         return STORES[request.param](tmp_path)
+    if request.param == "branch":
+        monkeypatch.setattr(
+            github_client, "WRITE_SECONDS", None
+        )  # paced in tests/integration/test_github_client.py
+        for name, value in request.getfixturevalue("hub").environ.items():
+            monkeypatch.setenv(name, value)
+        return open_store("branch://ci-runner-history", tmp_path)
     service: Buckets = request.getfixturevalue("services")[request.param]
     service.empty()
     for name, value in service.environ.items():
