@@ -41,6 +41,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kpi": ("ci_runner.cli.kpi", "say how well the python runner does, and turn its flag off or on"),
 }
 
+# commands that nobody types: they are found, and not listed
+INTERNAL: dict[str, tuple[str, str]] = {
+    "action": ("ci_runner.cli.action", "one step of an action of ours, with its inputs in INPUT_* variables"),
+}
+
 
 class Command(Protocol):
     """What every module of a command offers."""
@@ -77,8 +82,9 @@ def build_parser(only: str | None = None) -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ci-runner {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for name, (module, text) in COMMANDS.items():
-        if only in COMMANDS and name != only:
+    known = COMMANDS if only not in INTERNAL else INTERNAL
+    for name, (module, text) in known.items():
+        if only in known and name != only:
             continue
         sub = commands.add_parser(name, help=text, formatter_class=RawDescriptionHelpFormatter)
         if name == only:

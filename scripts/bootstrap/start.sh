@@ -31,6 +31,7 @@ add_extras_of_command() {
   for word in "$@"; do
     [[ $word == -* ]] || break
   done
+  [[ ${1-} != action ]] || word=action/${2-}/${3-} # scripts/action
   while read -r command extra; do
     [[ $command != "${word-}" ]] || extras="$extras $extra"
   done <"$root/scripts/bootstrap/extras.txt"

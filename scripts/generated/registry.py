@@ -13,4 +13,12 @@ GENERATED: Mapping[str, str] = {
     "docs/reference/configuration.md": "ci_runner.config.reference:reference_text",
     "docs/reference/command-line.md": "generated.command_line:text",
     "docs/reference/prices.md": "ci_runner.providers.prices:reference_text",
+    "actions/setup/action.yml": "generated.actions:setup",
+    "actions/plan/action.yml": "generated.actions:plan",
+    "actions/test/action.yml": "generated.actions:test",
+    "actions/tpu-test/action.yml": "generated.actions:tpu_test",
+    "actions/gpu-test/action.yml": "generated.actions:gpu_test",
+    "actions/benchmark/action.yml": "generated.actions:benchmark",
+    "actions/report/action.yml": "generated.actions:report",
+    "docs/reference/actions.md": "generated.actions:reference",
 }
