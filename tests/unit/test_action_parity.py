@@ -22,10 +22,14 @@ KEBAB = re.compile(r"[a-z]+(-[a-z]+)*")
 # what the code reads by name, and what scripts/action does before Python starts
 BY_NAME: dict[str, set[str]] = {
     "setup": {"add-to-path"},
-    "run": set("test-config suites ids test-path plan machine tpu-type instance-type platform".split()),
-    "report": set(
-        "publish github-token comment-part fail-on results files test-config suites ids shard".split()
-    ),
+    "run": {
+        *("test-config", "suites", "ids", "test-path", "plan"),
+        *("machine", "tpu-type", "instance-type", "platform"),
+    },
+    "report": {
+        *("publish", "github-token", "comment-part", "fail-on", "results", "files"),
+        *("test-config", "suites", "ids", "shard"),
+    },
     "release": {"platform"},
 }
 EVERYWHERE = {"config", "working-directory", "extras"}
