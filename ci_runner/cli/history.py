@@ -85,7 +85,7 @@ def store_of(arguments: Namespace) -> Store:
     """The store that is named, configured or the usual one."""
     from pathlib import Path
 
-    from ci_runner.history.store import open_store
+    from ci_runner.history.store import open_store, usual_location
 
     if arguments.store:
         return open_store(arguments.store, Path())
@@ -94,7 +94,7 @@ def store_of(arguments: Namespace) -> Store:
     from ci_runner.config.load import load_settings
 
     settings = load_settings(Path.cwd(), environ=os.environ)
-    return open_store(settings.stores.get("history"), settings.root)
+    return open_store(usual_location(settings.stores, os.environ), settings.root)
 
 
 def list_records(arguments: Namespace) -> int:

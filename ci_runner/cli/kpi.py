@@ -84,13 +84,14 @@ def settings_for(arguments: Namespace) -> Settings:
 
 def store_for(arguments: Namespace, settings: Settings) -> Store:
     """The store that is named, configured or the usual one."""
+    import os
     from pathlib import Path
 
-    from ci_runner.history.store import open_store
+    from ci_runner.history.store import open_store, usual_location
 
     if arguments.store:
         return open_store(arguments.store, Path())
-    return open_store(settings.stores.get("history"), settings.root)
+    return open_store(usual_location(settings.stores, os.environ), settings.root)
 
 
 def _report(arguments: Namespace, store: Store, settings: Settings, now: datetime) -> int:

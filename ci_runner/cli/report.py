@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "ci-runner report --results .ci-runner/runs --publish summary,comment --dry-run"
 SHOWN = 20
-PUBLISHERS = ("summary", "annotations", "comment", "check", "issue", "slack", "teams")
+PUBLISHERS = ("summary", "annotations", "comment", "check", "issue", "history", "slack", "teams")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -82,7 +82,7 @@ def run(arguments: Namespace) -> int:
     context = reporting.context_of(result, settings, os.environ, base=arguments.base)
     stream = sys.stderr if arguments.format == "json" else sys.stdout
     print("\n".join(_text(joined, context.comparison)), file=stream)
-    told = reporting.publish(wanted, result, context, arguments, os.environ)
+    told = reporting.publish(wanted, joined, context, settings, arguments, os.environ)
     for line in told.lines:
         print(line, file=stream)
     if arguments.out:

@@ -58,17 +58,19 @@ def context_of(
     run = environ.get("GITHUB_RUN_ID")
     repository = environ.get("GITHUB_REPOSITORY")
     return Context(
-        comparison=comparison_of(result, settings, base),
+        comparison=comparison_of(result, settings, environ, base),
         server=server,
         run_url=f"{server}/{repository}/actions/runs/{run}" if run and repository else None,
     )
 
 
-def comparison_of(result: RunResult, settings: Settings, base: str | None) -> Comparison:
+def comparison_of(
+    result: RunResult, settings: Settings, environ: Mapping[str, str], base: str | None
+) -> Comparison:
     """What changed since the base; without a readable history nothing is said to be new."""
     from ci_runner.github.local import git_at
     from ci_runner.history.base import ancestors, base_branch_of, find_bases
-    from ci_runner.history.store import open_store
+    from ci_runner.history.store import open_store, usual_location
 
     event = result.plan.event
     branch = base or base_branch_of(event, settings.default_branch)
@@ -77,7 +79,7 @@ def comparison_of(result: RunResult, settings: Settings, base: str | None) -> Co
     names = [suite.selection.suite.name for suite in result.suites]
     try:
         commits = ancestors(git_at(settings.root), event, branch)
-        store = open_store(settings.stores.get("history"), settings.root)
+        store = open_store(usual_location(settings.stores, environ), settings.root)
         bases = find_bases(store, names, commits, branch=branch, but=frozenset(result.run_id.split()))
     except (CiRunnerError, OSError) as error:
         print(f"warning: the history cannot be read, nothing is compared: {error}", file=sys.stderr)
@@ -87,20 +89,22 @@ def comparison_of(result: RunResult, settings: Settings, base: str | None) -> Co
 
 def publish(
     wanted: Sequence[str],
-    result: RunResult,
+    joined: Joined,
     context: Context,
+    settings: Settings,
     arguments: Namespace,
     environ: Mapping[str, str],
 ) -> Told:
     """Tell everyone who was named; one who cannot be told is a line and never hides the verdict."""
-    told = Told()
-    github = GitHub(result, context, arguments, environ)
+    told, result = Told(), joined.result
+    github = GitHub(result, joined.runs, context, settings, arguments, environ)
     senders: Mapping[str, Callable[[], str]] = {
         "summary": lambda: _summary(result, arguments, environ),
         "annotations": lambda: _annotations(result, context, arguments),
         "comment": github.comment,
         "check": github.check,
         "issue": github.issue,
+        "history": github.history,
     }
     for name in wanted:
         try:

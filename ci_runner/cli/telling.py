@@ -7,16 +7,18 @@ import json
 import os
 import time
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci_runner.errors import ConfigurationError, UsageError
-from ci_runner.model import Event, RunResult
+from ci_runner.errors import AuthenticationError, ConfigurationError, UsageError
+from ci_runner.github.commands import one_line
+from ci_runner.model import Event, Lane, RunResult
 from ci_runner.report.comment import Context
 
 if TYPE_CHECKING:
+    from ci_runner.config.settings import Settings
     from ci_runner.github.client import Client
     from ci_runner.report.check import CheckOutput
 
@@ -32,10 +34,12 @@ TRACKED_EVENTS = (
 
 @dataclass(slots=True)
 class GitHub:
-    """The three publishers that need GitHub's API; the client is made when the first of them speaks."""
+    """The publishers that need GitHub's API; the client is made when the first of them speaks."""
 
     result: RunResult
+    runs: Sequence[RunResult]
     context: Context
+    settings: Settings
     arguments: Namespace
     environ: Mapping[str, str]
     comment_url: str = ""
@@ -121,6 +125,41 @@ class GitHub:
 
         return "\n".join(publish_issues(self.client(), found, server=server))
 
+    def history(self) -> str:
+        """The records of all runs, kept for later ones to be compared with."""
+        event = self._remembered_event()
+        if event is None:
+            return (
+                "history: not kept, since only runs of the default branch and of pull requests are remembered"
+            )
+        from ci_runner.history.store import DEFAULT, MemoryStore, open_store, usual_location
+        from ci_runner.report.files import publish_records
+
+        runs = [_of_event(run, event) for run in self.runs if run.suites]
+        where = usual_location(self.settings.stores, self.environ) or DEFAULT
+        if self.arguments.dry_run:
+            kept = [key for run in runs for key in publish_records(run, MemoryStore())]
+            return "\n".join([f"would keep in the history ({where}):", *kept])
+        store = open_store(where, self.settings.root)
+        try:
+            with store.together(f"Remember {one_line(self.result.run_id, 200)}"):
+                keys = [key for run in runs for key in publish_records(run, store)]
+        except AuthenticationError as error:
+            raise AuthenticationError(
+                f"{error.what}; the record stays in the run folder, which is the artifact", fix=error.fix
+            ) from error
+        return f"history: {len(keys)} kept in {where}"
+
+    def _remembered_event(self) -> Event | None:
+        """The event as history knows it; a fork's branch never passes for a branch of ours."""
+        event = self.result.plan.event
+        number = self._pull_request()
+        if number is not None:
+            return dataclasses.replace(event, pull_request=number)
+        ours = event.lane is Lane.SAME_REPOSITORY and event.kind not in ("files", "workflow_run")
+        on_default = event.branch == (event.default_branch or self.settings.default_branch)
+        return event if ours and on_default else None
+
     def _pull_request(self) -> int | None:
         """The pull request; a workflow_run from a fork does not say it, so it is found by its branch and commit."""
         event = self.result.plan.event
@@ -133,6 +172,10 @@ class GitHub:
             if found["head"]["sha"] == event.commit:
                 return int(found["number"])
         return None
+
+
+def _of_event(run: RunResult, event: Event) -> RunResult:
+    return dataclasses.replace(run, plan=dataclasses.replace(run.plan, event=event))
 
 
 def head_owner(path: Path) -> str | None:

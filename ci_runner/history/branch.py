@@ -23,12 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from ci_runner.errors import ConfigurationError, ResultsError
 from ci_runner.github.client import Absent, Unacceptable, Uncertain
-from ci_runner.history.store import Conflict, check_key
+from ci_runner.history.store import BRANCH, Conflict, check_key
 
 if TYPE_CHECKING:
     from ci_runner.github.client import Client
 
-BRANCH = "ci-runner-history"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,98}[A-Za-z0-9]")
 PACKS = "packs/"
 PACK_OVER = 400  # loose objects; then the oldest go into a pack
@@ -57,7 +56,7 @@ class BranchStore:
     def __init__(
         self,
         client: Client,
-        branch: str = BRANCH,
+        branch: str,
         *,
         pause: Callable[[float], object] = time.sleep,
         pack_over: int = PACK_OVER,
@@ -259,7 +258,7 @@ def checked_branch(name: str) -> str:
         raise ConfigurationError(
             "the history's branch has a name that no branch can have",
             where="stores.history",
-            fix=f"write branch://{BRANCH}",
+            fix=f"write {BRANCH}",
         )
     return name
 
@@ -283,7 +282,7 @@ def packed(objects: Mapping[str, bytes]) -> bytes:
 def unpacked(data: bytes, name: str) -> dict[str, bytes]:
     """The objects of a pack. Raises OSError if it is damaged."""
     try:
-        lines = gzip.decompress(data).splitlines()
+        lines = gzip.decompress(data or b"no pack").splitlines()
         entries = [json.loads(line) for line in lines]
         return {check_key(each["key"]): base64.b64decode(each["data"]) for each in entries}
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:

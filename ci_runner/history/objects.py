@@ -18,7 +18,7 @@ from obstore.store import GCSStore, S3Store
 from ci_runner.errors import AuthenticationError, ConfigurationError
 from ci_runner.github.commands import one_line
 from ci_runner.history.location import Location, endpoint_of, error_of, failure_of, parse_location
-from ci_runner.history.store import Conflict, check_key
+from ci_runner.history.store import Conflict, OneByOne, check_key
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -41,7 +41,7 @@ SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 Result = TypeVar("Result")
 
 
-class ObjectStore:
+class ObjectStore(OneByOne):
     """A store in a bucket; any number of processes may write at once: the service creates only what is new."""
 
     def __init__(self, store: S3Store | GCSStore, location: Location, *, pause: float = PAUSE) -> None:

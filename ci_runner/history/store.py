@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from ci_runner.errors import ConfigurationError, ResultsError
 
 MAX_KEY = 900
 DEFAULT = ".ci-runner/results"
+BRANCH = "branch://ci-runner-history"
 BUCKETS = ("s3", "gs")  # schemes of history/objects.py
 
 
@@ -36,6 +38,10 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool:
         """Whether there is an object under this key."""
+        ...
+
+    def together(self, message: str) -> AbstractContextManager[None]:
+        """Everything that is put inside is one commit, where the store has commits."""
         ...
 
 
@@ -64,7 +70,15 @@ def check_key(key: str) -> str:
     return key
 
 
-class MemoryStore:
+class OneByOne:
+    """What stores have in common that keep each object by itself."""
+
+    def together(self, message: str) -> AbstractContextManager[None]:  # noqa: ARG002 - the protocol has it
+        """There are no commits."""
+        return nullcontext()
+
+
+class MemoryStore(OneByOne):
     """A store that is gone with the process, for tests and dry runs."""
 
     def __init__(self) -> None:
@@ -88,7 +102,7 @@ class MemoryStore:
         return check_key(key) in self._objects
 
 
-class FolderStore:
+class FolderStore(OneByOne):
     """A store in a folder; any number of processes may write at once."""
 
     def __init__(self, root: Path) -> None:
@@ -164,6 +178,15 @@ def _unless_absent(error: OSError) -> None:
     """A folder that is not there holds nothing; one that cannot be read must not look empty."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def usual_location(stores: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
+    """Where the history is: where the configuration says; in a job with a token, else, on a branch of the repository."""
+    configured = stores.get("history")
+    in_job = environ.get("GITHUB_ACTIONS") == "true" and environ.get("GITHUB_REPOSITORY")
+    if configured is None and in_job and environ.get("GITHUB_TOKEN"):
+        return BRANCH
+    return configured
 
 
 def open_store(location: str | None, root: Path) -> Store:

@@ -162,6 +162,7 @@ class Joined:
 
     result: RunResult
     arms: Mapping[str, Mapping[str, tuple[SuiteResult, ...]]]  # suite → runner → results
+    runs: tuple[RunResult, ...] = ()  # as they came, oldest first
 
 
 def join(runs: Sequence[RunResult], *, expected: Plan | None = None) -> Joined:
@@ -194,6 +195,7 @@ def join(runs: Sequence[RunResult], *, expected: Plan | None = None) -> Joined:
     return Joined(
         result=_whole(runs, suites, notes, expected),
         arms={name: both for name, both in arms.items() if len(both) > 1},
+        runs=tuple(runs),
     )
 
 
