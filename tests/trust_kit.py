@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ci_runner.config.settings import TrustRules
+from ci_runner.errors import GitHubError
 from ci_runner.github.people import Permission, Person, Review
 from ci_runner.github.trust import OtherRun, TrustFacts
 
@@ -87,3 +89,125 @@ def case_of(row: Mapping[str, Any]) -> Case:
 
 
 CASES = tuple(case_of(row) for row in TABLE["cases"])
+
+
+class FakePeople:
+    """A GitHub in memory: roles by login, and pull requests with reviews, a head, and who added which label."""
+
+    def __init__(self, **roles: str) -> None:
+        self.roles = dict(roles)
+        self.pulls: dict[int, tuple[str, Sequence[Review]]] = {}
+        self.adders: dict[tuple[int, str], str] = {}
+        self.silent = False  # every question fails
+        self.asked: list[str] = []
+
+    def permission(self, login: str) -> str:
+        """The role; none for a stranger."""
+        self._ask(f"permission {login}")
+        return self.roles.get(login, "none")
+
+    def reviews(self, number: int) -> Sequence[Review]:
+        """The reviews as GitHub lists them, without permissions."""
+        self._ask(f"reviews {number}")
+        return [
+            dataclasses.replace(each, permission=Permission.UNKNOWN)
+            for each in self.pulls.get(number, ("", ()))[1]
+        ]
+
+    def head(self, number: int) -> str:
+        """The head now. Raises GitHubError for a pull request that is not there."""
+        self._ask(f"head {number}")
+        if number not in self.pulls:
+            raise GitHubError(f"there is no pull request {number}")
+        return self.pulls[number][0]
+
+    def label_adder(self, number: int, label: str) -> str | None:
+        """Who added the label that the pull request has now."""
+        self._ask(f"label {number} {label}")
+        return self.adders.get((number, label))
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.silent:
+            raise GitHubError("GitHub cannot be reached")
+
+
+def payload_of(facts: TrustFacts, number: int = 7) -> dict[str, Any]:
+    """The payload of a webhook that says what these facts say, as far as payloads say it."""
+    payload: dict[str, Any] = {"action": facts.action}
+    if facts.repository is not None:
+        payload["repository"] = _repository(facts.repository)
+    if facts.actor is not None:
+        payload["sender"] = _user(facts.actor)
+    if facts.kind == "push":
+        payload["ref"] = "refs/heads/main" if facts.on_default_branch else "refs/heads/topic"
+    if facts.kind in ("pull_request", "pull_request_target"):
+        payload["pull_request"] = {
+            "number": number,
+            "user": {"login": facts.author} if facts.author else None,
+            "labels": [{"name": name} for name in facts.labels],
+            "draft": False,
+            "head": {"ref": "topic", "sha": facts.head_commit, "repo": _repository(facts.head_repository)},
+            "base": {"ref": "main", "sha": "d" * 40, "repo": _repository("octo/tests")},
+        }
+        if facts.label_added is not None:
+            payload["label"] = {"name": facts.label_added}
+    if facts.kind == "issue_comment":
+        changed = "2026-11-23T11:00:00Z" if facts.comment_edited else "2026-11-23T10:00:00Z"
+        payload["issue"] = {"number": number, "user": {"login": facts.author}}
+        payload["issue"] |= (
+            {"pull_request": {"url": "https://api.github.com/x"}} if facts.on_pull_request else {}
+        )
+        payload["comment"] = {
+            "user": payload.get("sender"),
+            "created_at": "2026-11-23T10:00:00Z",
+            "updated_at": changed,
+        }
+    if facts.run is not None:
+        run = facts.run
+        payload["workflow_run"] = {
+            "event": run.kind,
+            "run_attempt": run.attempt,
+            "head_sha": "a" * 40,
+            "head_repository": _repository(run.head_repository),
+            "actor": _user(run.actor) if run.actor else None,
+            "triggering_actor": _user(run.rerun_by) if run.rerun_by else None,
+        }
+    return payload
+
+
+def environ_of(facts: TrustFacts) -> dict[str, str]:
+    """The variables of the job that say the rest."""
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": facts.kind}
+    if facts.run_attempt is not None:
+        environ["GITHUB_RUN_ATTEMPT"] = str(facts.run_attempt)
+    if facts.rerun_by is not None:
+        environ["GITHUB_TRIGGERING_ACTOR"] = facts.rerun_by.login
+    return environ
+
+
+def people_of(facts: TrustFacts, number: int = 7) -> FakePeople:
+    """A GitHub that knows what these facts say; whose permission is unknown has a role of the organization's own."""
+    known = [facts.actor, facts.label_added_by, facts.rerun_by]
+    known += [facts.run.actor, facts.run.rerun_by] if facts.run else []
+    people = FakePeople(**{who.login: _role(who.permission) for who in known if who is not None})
+    people.roles |= {each.author: _role(each.permission) for each in facts.reviews if each.author}
+    if facts.head_now is not None:
+        people.pulls[number] = facts.head_now, facts.reviews
+    if facts.label_added is not None and facts.label_added_by is not None:
+        people.adders[number, facts.label_added] = facts.label_added_by.login
+    return people
+
+
+def _role(permission: Permission) -> str:
+    return "release-manager" if permission is Permission.UNKNOWN else permission.value
+
+
+def _repository(name: str | None) -> dict[str, Any] | None:
+    if name is None:
+        return None
+    return {"full_name": name, "id": {"octo/tests": 1}.get(name, 2), "default_branch": "main"}
+
+
+def _user(who: Person) -> dict[str, Any]:
+    return {"login": who.login, "type": who.kind}

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ci_runner.checks.ab import ArmRun
     from ci_runner.config.settings import Settings
-    from ci_runner.model import Plan, Runner, RunResult
+    from ci_runner.model import Event, Plan, Runner, RunResult
 
 EXAMPLE = "ci-runner ab docs_test --repeats 5"
 
@@ -54,13 +54,21 @@ def run(arguments: Namespace) -> int:
 
 
 def _plan(arguments: Namespace) -> tuple[Settings, Plan]:
-    from ci_runner.cli import running
+    import os
+
+    from ci_runner.cli import running, trusting
     from ci_runner.errors import UsageError
     from ci_runner.plan.select import empty_reason, select
 
     settings = running.settings_of(arguments.config, ())
     event = running.event_of(settings, event=None, event_name=None, changed_files=None)
-    plan = select(event, settings, names=[arguments.suite])
+
+    def made(event: Event) -> Plan:
+        return select(event, settings, names=[arguments.suite])
+
+    plan = trusting.trusted_plan(event, settings, os.environ, made)
+    trusting.check_skips(plan, asked=True)
+    plan = trusting.check(plan, settings, os.environ, machine=arguments.machine)
     if not plan.selected:
         what, fix = empty_reason(plan)
         raise UsageError(what, fix=fix)
@@ -79,12 +87,18 @@ def _once(
     """One run of one arm, in a run folder of its own; what happens goes to stderr."""
     from pathlib import Path
 
-    from ci_runner.cli import running
+    from ci_runner.cli import running, trusting
     from ci_runner.execution.run import execute
 
     out = Path(arguments.out, f"{runner.value}-{number}") if arguments.out else None
     session = running.session_of(
-        settings, sys.stderr, out=out, machine=arguments.machine, runner=runner, clean=arguments.clean
+        settings,
+        sys.stderr,
+        out=out,
+        machine=arguments.machine,
+        runner=runner,
+        clean=arguments.clean,
+        commit=trusting.commit_of(plan),
     )
     result = execute(session, plan)
     running.publish(session, result)

@@ -78,16 +78,17 @@ def run(arguments: Namespace) -> int:
     import os
     from pathlib import Path
 
+    from ci_runner.github.event import saved_text
     from ci_runner.github.outputs import write_outputs
     from ci_runner.plan.matrix import matrix_of
 
     settings = _settings(arguments, os.environ)
     event = _event(arguments, settings, os.environ)
     if arguments.save_event:
-        from ci_runner.github.event import saved_text
-
         _write(Path(arguments.save_event), saved_text(event))
-    plan = _plan(arguments, settings, event)
+    plan = _plan(arguments, settings, event, os.environ)
+    if arguments.save_event and plan.event != event:
+        _write(Path(arguments.save_event), saved_text(plan.event))
     matrix = matrix_of(plan, settings)
     if arguments.save_plan:
         from ci_runner import codec
@@ -150,17 +151,31 @@ def _inputs(given: Sequence[str]) -> dict[str, str]:
     return inputs
 
 
-def _plan(arguments: Namespace, settings: Settings, event: Event) -> Plan:
+def _plan(arguments: Namespace, settings: Settings, event: Event, environ: Mapping[str, str]) -> Plan:
     from ci_runner.cli.remembered import with_runners, with_shards
+    from ci_runner.cli.trusting import trusted_plan
     from ci_runner.plan.names import resolve
     from ci_runner.plan.select import select
 
     already = frozenset(
         name for given in arguments.already_run for name in resolve(given, settings, "--already-run")
     )
-    plan = select(event, settings, names=arguments.suites, everything=arguments.all, already=already)
+
+    def made(event: Event) -> Plan:
+        return select(event, settings, names=arguments.suites, everything=arguments.all, already=already)
+
+    # A file of another event is planned as it is: nobody spends by it, and a saved one knows what was decided.
+    own = arguments.event is None or _is_own(arguments.event, environ)
+    plan = trusted_plan(event, settings, environ, made) if own else made(event)
     plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
     return with_shards(plan, settings)
+
+
+def _is_own(path: str, environ: Mapping[str, str]) -> bool:
+    from pathlib import Path
+
+    own = environ.get("GITHUB_EVENT_PATH")
+    return own is not None and Path(own).absolute() == Path(path).absolute()
 
 
 def _text(arguments: Namespace, settings: Settings, plan: Plan, matrix: Matrix) -> str:

@@ -130,10 +130,11 @@ def run(arguments: Namespace) -> int:
 def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunResult:
     from pathlib import Path
 
-    from ci_runner.cli import running
+    from ci_runner.cli import running, trusting
     from ci_runner.execution.run import execute
     from ci_runner.model import Runner
 
+    plan = trusting.check(chosen.plan, chosen.settings, os.environ, machine=machine)
     session = running.session_of(
         chosen.settings,
         sys.stderr if arguments.format == "json" else sys.stdout,
@@ -144,5 +145,6 @@ def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunRe
         clean=arguments.clean,
         live=arguments.live,
         shards=chosen.shards,
+        commit=trusting.commit_of(plan),
     )
-    return running.publish(session, execute(session, chosen.plan))
+    return running.publish(session, execute(session, plan))

@@ -20,6 +20,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TextIO
 
 from ci_runner import errors
+from ci_runner.cli import trusting
 from ci_runner.cli.remembered import with_runners, with_shards
 from ci_runner.config.load import TEAM_FILE, load_settings
 from ci_runner.config.settings import Settings
@@ -107,7 +108,12 @@ def chosen_by(arguments: Namespace) -> Chosen:
         event_name=arguments.event_name,
         changed_files=arguments.changed_files,
     )
-    plan = select(event, settings, names=names, everything=arguments.all)
+
+    def made(event: Event) -> Plan:
+        return select(event, settings, names=names, everything=arguments.all)
+
+    plan = trusting.trusted_plan(event, settings, os.environ, made)
+    trusting.check_skips(plan, asked=bool(names or arguments.all))
     plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
     plan = _part(plan, *parse_shard(arguments.shard)) if arguments.shard else with_shards(plan, settings)
     return Chosen(settings=settings, plan=plan, shards=shards_of(plan))
@@ -144,6 +150,8 @@ def _saved(arguments: Namespace, settings: Settings) -> Chosen:
     from ci_runner.plan.matrix import part_of, read_plan
 
     plan = read_plan(text, str(path))
+    # The file may have come through an artifact: who may spend is decided again, from this job's own event.
+    plan = dataclasses.replace(plan, event=dataclasses.replace(plan.event, trust=None))
     for item in plan.selected:
         if item.suite.machine not in settings.machines:
             raise UsageError(
@@ -207,8 +215,9 @@ def session_of(
     clean: bool = False,
     live: bool = False,
     shards: Mapping[str, tuple[Shard, ...]] | None = None,
+    commit: str | None = None,
 ) -> Session:
-    """Everything that attempts share."""
+    """Everything that attempts share; `commit` is the one to run if it is not the one that is checked out."""
     from ci_runner.report.terminal import TerminalListener
 
     if machine is not None and machine not in settings.machines:
@@ -225,7 +234,7 @@ def session_of(
         listener=OneAtATime(listener),
         source=Source(
             root=str(settings.root),
-            commit=head_commit(settings.root),
+            commit=commit or head_commit(settings.root),
             with_changes=not clean and not in_ci(os.environ),
         ),
         provider_of=cache(lambda name: provider_named(name, os.environ)),

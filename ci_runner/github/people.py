@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 _BOT = "[bot]"  # only GitHub can put brackets into a login
 
@@ -55,3 +57,31 @@ class Review:
     commit_id: str | None = None
     submitted_at: str | None = None  # RFC 3339
     permission: Permission = Permission.UNKNOWN
+
+
+class People(Protocol):
+    """Whoever can be asked about people and pull requests of one repository; every method may raise CiRunnerError."""
+
+    def permission(self, login: str) -> str:
+        """What somebody may do, in GitHub's words, maintain and triage among them; "none" for a stranger."""
+        ...
+
+    def reviews(self, number: int) -> Sequence[Review]:
+        """All reviews of a pull request; their permissions are not looked at, they are asked for one by one."""
+        ...
+
+    def head(self, number: int) -> str:
+        """The commit that is the pull request's head now."""
+        ...
+
+    def label_adder(self, number: int, label: str) -> str | None:
+        """Who added a label last, if the pull request has it now; None if it has not, or nobody is known."""
+        ...
+
+
+def permission_of(word: str) -> Permission:
+    """GitHub's word for a permission; a role of the organization's own is unknown."""
+    try:
+        return Permission(word)
+    except ValueError:
+        return Permission.UNKNOWN

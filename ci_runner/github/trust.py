@@ -106,7 +106,7 @@ def _pull_request(facts: TrustFacts, rules: TrustRules) -> TrustDecision:
     # GitHub lets nobody without write access push to a branch of this repository.
     pushed = same and facts.action == "synchronize" and facts.actor is not None and not facts.actor.is_bot
     said = None if pushed else _may_start(facts.actor, "actor", facts, rules, lane)
-    said = said or _labeled(facts, rules, lane) or _rerun(facts, rules, lane)
+    said = said or _rerun(facts, rules, lane) or _labeled(facts, rules, lane)
     if said is not None:
         return said
     if same:

@@ -46,25 +46,26 @@ def ruling(suite: Suite, context: Context) -> Ruling:
 
 def refusal(suite: Suite, context: Context) -> Ruling | None:
     """Why the suite may not run for whoever caused the event, named or not; None if it may."""
-    event = context.event
-    if event.lane is Lane.SAME_REPOSITORY:
-        return None
+    event, trust = context.event, context.event.trust
+    rule = f"suites.{suite.name}.machine"
     if context.is_local(suite):
-        if event.kind not in HOLDS_SECRETS:
+        if event.lane is Lane.SAME_REPOSITORY or event.kind not in HOLDS_SECRETS:
             return None
         reason = f"{event.kind} holds this repository's secrets, and code of a fork must not run beside them"
-    elif event.lane is Lane.FORK_REVIEWED:
+    elif trust is not None:
+        if trust.allowed:
+            return None
+        reason = (
+            f'"{suite.machine}" may not be leased: {trust.reason}. {trust.fix[:1].upper()}{trust.fix[1:]}'
+        )
+        return Ruling(code="untrusted", reason=reason, rule=rule, evidence=f"trust: {trust.code}")
+    elif event.lane in (Lane.SAME_REPOSITORY, Lane.FORK_REVIEWED):
         return None
     else:
         reason = (
             f'"{suite.machine}" would be leased for code of a fork that nobody has reviewed at this commit'
         )
-    return Ruling(
-        code="untrusted",
-        reason=reason,
-        rule=f"suites.{suite.name}.machine",
-        evidence=f"trust lane {event.lane.value}",
-    )
+    return Ruling(code="untrusted", reason=reason, rule=rule, evidence=f"trust lane {event.lane.value}")
 
 
 def _due_by(subject: Subject, context: Context) -> Ruling:

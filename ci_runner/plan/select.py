@@ -66,6 +66,9 @@ def empty_reason(plan: Plan) -> tuple[str, str]:
     if not plan.skipped:
         return "the configuration has no suites", "write one under [suites.NAME], or run: ci-runner init"
     if any(skip.code in REFUSED for skip in plan.skipped):
+        trust = plan.event.trust
+        if trust is not None and not trust.allowed:
+            return f"nothing may lease a machine: {trust.reason}", trust.fix
         return (
             "nothing may run: what is due would lease a machine for a fork",
             "have somebody with write access review this commit, or give the fork suites on local machines",
