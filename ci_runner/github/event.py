@@ -141,7 +141,11 @@ def with_inputs(event: Event, inputs: Mapping[str, str], where: str = "input") -
     return _with_commit_input(dataclasses.replace(event, inputs=merged), where)
 
 
-def _push(event: Event, payload: Payload, _environ: Environ) -> Event:
+def _push(event: Event, payload: Payload, environ: Environ) -> Event:
+    if payload.get("ref") is None and payload.get("after") is None and environ.get("GITHUB_SHA"):
+        # a runner on a developer's machine that was given no payload: the environment says what it would
+        found = _at_ref(event, payload, environ)
+        return dataclasses.replace(found, changed_files_note=NO_LIST.format("a push without its payload"))
     branch, tag = _ref(payload)
     if payload.flag("deleted") or not payload.text("after").strip("0"):
         raise EventError(

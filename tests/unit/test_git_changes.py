@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ci_runner.errors import EventError
+from ci_runner.github.event import event_from_payload
 from ci_runner.github.local import local_event, with_git_changes
 from ci_runner.model import ChangedFile, ChangeKind, Event
 
@@ -187,3 +188,12 @@ def test_git_is_not_asked_what_is_known_or_cannot_be(known: Event) -> None:
 def test_a_commit_that_is_an_option_never_reaches_git() -> None:
     with pytest.raises(EventError, match="no commit SHAs"):
         ours(event(commit="--output=/tmp/x"), {})
+
+
+def test_a_push_without_a_payload_is_known_by_its_environment() -> None:
+    """Runners on a developer's machine give an empty payload unless they are given one."""
+    environ = {"GITHUB_SHA": "a" * 40, "GITHUB_REF": "refs/heads/topic", "GITHUB_REPOSITORY": "org/kpt"}
+    event = event_from_payload("push", {}, environ=environ)
+    assert (event.branch, event.commit, event.changed_files) == ("topic", "a" * 40, None)
+    with pytest.raises(EventError, match="ref is missing"):
+        event_from_payload("push", {})
