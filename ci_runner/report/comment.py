@@ -171,17 +171,27 @@ def _told(
 
 def source_link(case: CaseResult, result: RunResult, server: str) -> Trusted:
     """`tests/test_a.py:88`, linked at the exact commit where that is known."""
-    event, place = result.plan.event, view.place(case)
+    place = view.place(case)
     if not place:
         return Trusted("")
-    shown = code(place)
-    parts = (case.file or "").split("/")
-    if not event.repository or not event.commit or ".." in parts or (case.file or "").startswith("/"):
-        return shown
-    path = quote(case.file or "", errors="replace")
+    shown, url = code(place), source_url(case, result, server)
+    return Trusted(f"[{shown}]({url})") if url else shown
+
+
+def source_url(case: CaseResult, result: RunResult, server: str) -> str:
+    """Where a test stands at the exact commit; nothing if that is not known or leads out of the repository."""
+    event, file = result.plan.event, case.file or ""
+    if (
+        not file
+        or not event.repository
+        or not event.commit
+        or ".." in file.split("/")
+        or file.startswith("/")
+    ):
+        return ""
     line = f"#L{case.line}" if case.line else ""
     repository, commit = quote(event.repository, errors="replace"), quote(event.commit, errors="replace")
-    return Trusted(f"[{shown}]({server}/{repository}/blob/{commit}/{path}{line})")
+    return f"{server}/{repository}/blob/{commit}/{quote(file, errors='replace')}{line}"
 
 
 def _compared(selection: str, found: Comparison) -> dict[str, str]:
