@@ -113,11 +113,9 @@ def _settings(arguments: Namespace, environ: Mapping[str, str]) -> Settings:
     )
     if settings.suites:
         return settings
-    from ci_runner.config.detect import detected_suites
+    from ci_runner.config.detect import unconfigured_suites
 
-    return dataclasses.replace(
-        settings, suites={suite.name: suite for suite in detected_suites(settings.root)}
-    )
+    return dataclasses.replace(settings, suites=unconfigured_suites(settings.root))
 
 
 def _event(arguments: Namespace, settings: Settings, environ: Mapping[str, str]) -> Event:

@@ -49,20 +49,22 @@ def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
         suite = Suite(name="test-path", title="--test-path", tests=tuple(test_paths))
         return dataclasses.replace(settings, suites={suite.name: suite})
     if not settings.suites:
-        from ci_runner.config.detect import detected_suites
+        from ci_runner.config.detect import unconfigured_suites
 
-        found = detected_suites(settings.root)
+        found = unconfigured_suites(settings.root)
         if not found:
             raise UsageError(
                 "no ci-runner.toml here, and nothing that looks like tests",
                 where=str(settings.root),
                 fix="name a folder with --test-path, or write a configuration with: ci-runner init",
             )
-        what = ", ".join(f"pytest on {' '.join(s.tests)}" if s.tests else str(s.command) for s in found)
+        what = ", ".join(
+            f"pytest on {' '.join(s.tests)}" if s.tests else str(s.command) for s in found.values()
+        )
         print(
             f"no {TEAM_FILE} here: running {one_line(what)} (write one with: ci-runner init)", file=sys.stderr
         )
-        settings = dataclasses.replace(settings, suites={suite.name: suite for suite in found})
+        settings = dataclasses.replace(settings, suites=found)
     return settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -13,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ci_runner.config.peek import ini_of, is_file, table_in, text_of, toml_of
-from ci_runner.model import Suite
+from ci_runner.model import Suite, When
 
+EVENTS = (  # all that ask for tests
+    "push",
+    "pull_request",
+    "merge_group",
+    "schedule",
+    "workflow_dispatch",
+    "workflow_call",
+    "repository_dispatch",
+)
 TEST_FOLDERS = ("tests", "test", "testing")
 SKIPPED = frozenset(
     {"node_modules", "venv", "env", "build", "dist", "target", "site-packages", "__pycache__", "vendor"}
@@ -39,6 +49,12 @@ def detected_suites(root: Path) -> list[Suite]:
     """The suites that the repository seems to have; none if nothing looks like tests. Reads files and runs nothing."""
     found = (_python(root), _go(root), _rust(root), _javascript(root), _cmake(root))
     return [suite for suite in found if suite is not None]
+
+
+def unconfigured_suites(root: Path) -> dict[str, Suite]:
+    """The suites of a repository without configuration: each is due for whatever happens."""
+    when = When(events=EVENTS)
+    return {suite.name: dataclasses.replace(suite, when=when) for suite in detected_suites(root)}
 
 
 def missing_pieces(root: Path, suites: Sequence[Suite]) -> list[str]:
