@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ci_runner.github.people import Review
+from ci_runner.github.people import Permission, Review, permission_of
 
 if TYPE_CHECKING:
     from ci_runner.github.client import Client
@@ -20,14 +20,15 @@ class GitHubPeople:
     client: Client
 
     def permission(self, login: str) -> str:
-        """The role, which tells maintain and triage from write and read; none for whoever is not known."""
+        """The role, which tells maintain and triage from write and read; of a role of the organization's own its base."""
         from ci_runner.github.client import Absent
 
         try:
             said = self.client.get(f"collaborators/{quote(login, safe='')}/permission")
         except Absent:
             return "none"
-        return str(said.get("role_name") or said.get("permission") or "unknown")
+        role = permission_of(str(said.get("role_name")))
+        return role if role is not Permission.UNKNOWN else str(said.get("permission") or role)
 
     def reviews(self, number: int) -> Sequence[Review]:
         """All reviews, over all pages."""
