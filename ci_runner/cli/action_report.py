@@ -22,26 +22,16 @@ MOST_FILES = 10_000
 
 def report(action: Action, values: Mapping[str, str]) -> int:
     """Join, compare, tell; the exit code is what `fail-on` makes of the verdict's."""
-    from ci_runner.errors import CiRunnerError
     from ci_runner.execution.folder import new_run_id
 
     base = temporary(os.environ)
     out = base / "reports" / f"{action.name}-{new_run_id(time.time())}"
-    try:
-        keep_records(values, base, os.environ)
-        paths = results_of(action, values, base)
-        out.mkdir(parents=True)
-        code, told = tell(action, values, paths, out)
-    except CiRunnerError:
-        give(os.environ, {name: "error" if name == "conclusion" else "" for name in names(action)})
-        raise
+    keep_records(values, base, os.environ)
+    paths = results_of(action, values, base)
+    out.mkdir(parents=True)
+    code, told = tell(action, values, paths, out)
     give(os.environ, outputs_of(told, out))
     return judged(values["fail-on"], code, told)
-
-
-def names(action: Action) -> list[str]:
-    """The outputs of this step."""
-    return [output.name for output in action.outputs if output.step == "report"]
 
 
 def results_of(action: Action, values: Mapping[str, str], base: Path) -> list[Path]:
@@ -97,11 +87,11 @@ def globbed(pattern: str, folder: Path) -> list[Path]:
     from ci_runner.errors import UsageError
     from ci_runner.github.commands import one_line
 
-    path = Path(pattern)
+    path = Path(pattern + ("/*" if pattern.endswith("**") else ""))
     try:
         if path.is_absolute():
             return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        return list(folder.glob(pattern))
+        return list(folder.glob(str(path)))
     except (ValueError, NotImplementedError, OSError, IndexError) as error:
         raise UsageError(
             f'"{one_line(pattern, 120)}" is no pattern: {error}',

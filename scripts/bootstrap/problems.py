@@ -35,5 +35,6 @@ class Unreachable(SetupProblem):
 
 
 def one_line(text: str) -> str:
-    """The text without control characters and line breaks: it may come from a server."""
-    return " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    """The text without control characters, line breaks and commands to a CI runner: it may come from a server."""
+    line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
+    return line.replace("##[", "##\\[")
