@@ -15,10 +15,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.emulators.github.world import World as Hub
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 PROJECT = "emulated"
+GITHUB_TOKEN = "emulated"
 NO_COMMAND = 2
 NOT_FOUND = 127
 
@@ -33,6 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.add_argument(
         "--boot-seconds", type=float, default=2.0, help="how long a machine takes to boot (default: 2)"
     )
+    run.add_argument(
+        "--repository",
+        default="you/scratch",
+        metavar="OWNER/NAME",
+        help="what the emulated GitHub holds, with pull request 1 for the commit checked out here (default: you/scratch)",
+    )
+    run.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="write there what points a command at the emulators, for programs that hand no environment on, such as act",
+    )
+    run.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="write comments and issues of the emulated GitHub there at the end",
+    )
     arguments = parser.parse_args(before)
     if not command:
         print("scripts/emulators: error: no command to run", file=sys.stderr)
@@ -46,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         print("fix: apt-get install openssh-client openssh-server", file=sys.stderr)
         return NO_COMMAND
-    return _run(command, boot_seconds=arguments.boot_seconds)
+    return _run(command, arguments)
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], str, list[str]]:
@@ -60,24 +83,29 @@ def _there(program: str) -> bool:
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") is not None
 
 
-def _run(command: Sequence[str], *, boot_seconds: float) -> int:
+def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
     from tests.emulators.ec2.server import Emulator, shut_down
+    from tests.emulators.github.server import Server as GitHub
+    from tests.emulators.github.world import World as Hub
     from tests.emulators.machines import Machines, user
     from tests.emulators.tpu.hall import LoopbackHall
     from tests.emulators.tpu.server import Server
     from tests.emulators.tpu.world import World
 
     guests: list[Emulator] = []
+    boot_seconds = arguments.boot_seconds
+    hub = Hub()
+    hub.token(GITHUB_TOKEN)
+    _with_pull_request(hub, arguments.repository)
     with tempfile.TemporaryDirectory(prefix="ci-runner-emulators-") as folder:
         place = Path(folder)
         with Machines(place / "machines", on_shutdown=lambda name: shut_down(guests, name)) as machines:
             world = World(project=PROJECT, hall=LoopbackHall(machines), boot_seconds=boot_seconds)
             server = Server(world).begin()
             try:
-                with Emulator(machines=machines, boot_seconds=boot_seconds) as ec2:
+                with Emulator(machines=machines, boot_seconds=boot_seconds) as ec2, GitHub(hub) as github:
                     guests.append(ec2)
-                    environ = {
-                        **os.environ,
+                    added = {
                         **ec2.environ,
                         "AWS_DEFAULT_REGION": "us-east-1",
                         "CI_RUNNER_AWS_REGIONS": "us-east-1",
@@ -88,11 +116,50 @@ def _run(command: Sequence[str], *, boot_seconds: float) -> int:
                         "CLOUDSDK_CORE_PROJECT": PROJECT,
                         "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
                         "CLOUDSDK_AUTH_ACCESS_TOKEN": "emulated",
+                        "GITHUB_API_URL": github.url,
+                        "GITHUB_REPOSITORY": arguments.repository,
+                        "GITHUB_TOKEN": GITHUB_TOKEN,
                         "GOOGLE_CLOUD_PROJECT": PROJECT,
                     }
-                    return _command(command, environ)
+                    if arguments.env_file:
+                        lines = [f"{name}={value}\n" for name, value in sorted(added.items())]
+                        arguments.env_file.write_text("".join(lines), encoding="utf-8")
+                    try:
+                        return _command(command, {**os.environ, **added})
+                    finally:
+                        _told(hub, arguments.keep)
             finally:
                 server.end()
+
+
+def _with_pull_request(hub: Hub, name: str) -> None:
+    """The repository, and pull request 1 whose head is what is checked out here, if anything is."""
+    repository = hub.repository(name, you="admin")
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    head = done.stdout.strip() if done.returncode == 0 else repository.objects.refs["heads/main"]
+    repository.objects.commits.setdefault(head, next(iter(repository.objects.commits.values())))
+    hub.pull(repository, 1, head, author="you")
+
+
+def _told(hub: Hub, keep: Path | None) -> None:
+    """Say what was written on the emulated GitHub, and keep it where the person asked for that."""
+    for repository in hub.repositories.values():
+        texts = [
+            (f"comment-{comment.id}-on-{comment.issue}", comment.body)
+            for comment in repository.comments.values()
+        ]
+        texts += [
+            (f"issue-{issue.number}", f"# {issue.title}\n\n{issue.body}")
+            for issue in repository.issues.values()
+            if issue.pull is None
+        ]
+        for name, body in texts:
+            print(
+                f"emulated GitHub: {repository.name} has {name} ({len(body):,} characters)", file=sys.stderr
+            )
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                (keep / f"{name}.md").write_text(body, encoding="utf-8")
 
 
 def _command(command: Sequence[str], environ: dict[str, str]) -> int:
