@@ -34,9 +34,11 @@ ALLOWED: Mapping[str, str] = {
 }
 
 WRITER = "ask somebody with write access to add the label, or to start the workflow by workflow_dispatch"
-TOKEN = "set GITHUB_TOKEN in the step's env to the job's token, and run it again"  # noqa: S105 - an advice
+TOKEN = "give the step the job's token, by github-token or by GITHUB_TOKEN in its env, and run it again"  # noqa: S105 - an advice
 APPROVE = "have somebody with write access, who is not the author, review and approve this commit, then add the label"
-BOTS = "let a person with write access start it, or name the bot under [trust] bots on the default branch"
+BOTS = (
+    "let a person with write access start it, or name the bot in CI_RUNNER_TRUST__BOTS in the workflow's env"
+)
 REFUSED: Mapping[str, tuple[str, str]] = {
     "event": (
         "no rule says who may spend money on the event {kind}",
@@ -70,7 +72,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     ),
     "forks-never": (
         'the commit is a fork\'s, and [trust] forks is "never" here',
-        'run its CPU suites alone, or set [trust] forks = "reviewed" on the default branch, and nowhere else',
+        "run its CPU suites alone; docs/explanation/trust.md says when a reviewed commit may lease machines",
     ),
     "author-unknown": (
         "the author of the pull request is not known, so that nobody else can be told from them",

@@ -13,6 +13,7 @@ GENERATED: Mapping[str, str] = {
     "docs/reference/configuration.md": "ci_runner.config.reference:reference_text",
     "docs/reference/command-line.md": "generated.command_line:text",
     "docs/reference/prices.md": "ci_runner.providers.prices:reference_text",
+    "docs/explanation/trust.md": "generated.trust:text",
     "actions/setup/action.yml": "generated.actions:setup",
     "actions/plan/action.yml": "generated.actions:plan",
     "actions/test/action.yml": "generated.actions:test",

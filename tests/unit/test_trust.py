@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
+from generated import trust as trust_page
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,3 +203,11 @@ def test_knowing_less_never_turns_a_refusal_into_a_lease(
     less = dataclasses.replace(facts, **nothing)
     assert not decide(less, rules).allowed
     assert not decide(facts, TrustRules()).allowed
+
+
+def test_the_page_has_every_event_and_every_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "explanation" / "trust.md").read_text(encoding="utf-8")
+    assert page == trust_page.text()
+    cells = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| `")]
+    assert cells == [f"`{name}`" for name in (*ROWS, *ALLOWED, *REFUSED)]
+    assert "{" not in page
