@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ci_runner.github import client as github_client
+from tests.emulators.github import shown
 from tests.emulators.github.server import Server
 from tests.emulators.github.world import Comment, Issue, Repository, World
 
@@ -68,6 +69,29 @@ def emulated_github() -> Iterator[Hub]:
     with Server(world) as server:
         yield Hub(server)
     assert world.violations == []
+
+
+def review(hub: Hub, login: str, state: str = "APPROVED", commit: str | None = None) -> None:
+    """A review of the pull request, as GitHub lists it."""
+    pull = hub.repository.issues[NUMBER].pull
+    assert pull is not None
+    number = len(pull.reviews) + 1
+    page = f"https://github.com/org/kpt/pull/{NUMBER}"
+    pull.reviews.append(
+        {
+            "id": number,
+            "node_id": f"PRR_{number}",
+            "user": shown.user(login),
+            "body": "",
+            "state": state,
+            "html_url": page,
+            "pull_request_url": page,
+            "author_association": "NONE",
+            "_links": {"html": {"href": page}, "pull_request": {"href": page}},
+            "submitted_at": f"2026-11-23T10:{number % 60:02d}:00Z",
+            "commit_id": commit or pull.head,
+        }
+    )
 
 
 def pull_request_event(

@@ -14,7 +14,7 @@ from ci_runner.github.trust import decide
 from ci_runner.github.trust_facts import gather
 from tests.emulators.github import shown
 from tests.emulators.github.refusal import Refusal
-from tests.github_kit import NUMBER, Hub, emulated_github
+from tests.github_kit import NUMBER, Hub, emulated_github, review
 
 REVIEWED = TrustRules(forks="reviewed")
 
@@ -29,29 +29,6 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def people(hub: Hub) -> GitHubPeople:
     return GitHubPeople(hub.client())
-
-
-def review(hub: Hub, login: str, state: str = "APPROVED", commit: str | None = None) -> None:
-    """A review of the pull request, as GitHub lists it."""
-    pull = hub.repository.issues[NUMBER].pull
-    assert pull is not None
-    number = len(pull.reviews) + 1
-    page = f"https://github.com/org/kpt/pull/{NUMBER}"
-    pull.reviews.append(
-        {
-            "id": number,
-            "node_id": f"PRR_{number}",
-            "user": shown.user(login),
-            "body": "",
-            "state": state,
-            "html_url": page,
-            "pull_request_url": page,
-            "author_association": "NONE",
-            "_links": {"html": {"href": page}, "pull_request": {"href": page}},
-            "submitted_at": f"2026-11-23T10:{number % 60:02d}:00Z",
-            "commit_id": commit or pull.head,
-        }
-    )
 
 
 @pytest.mark.parametrize(
