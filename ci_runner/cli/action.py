@@ -37,12 +37,16 @@ def run(arguments: Namespace) -> int:
     from ci_runner.errors import CiRunnerError
     from ci_runner.github.commands import neutralise
 
-    action = ACTIONS[arguments.action]
+    action, began = ACTIONS[arguments.action], dict(os.environ)
     try:
         step = step_of(action, arguments.step)
         values = take_inputs(action, arguments.step, os.environ)
         if "working-directory" in values:
             enter(values["working-directory"], os.environ)
+        if arguments.step in ("plan", "run"):
+            from ci_runner.cli.action_run import with_library
+
+            with_library(action, arguments.step, values, began)
         return step(action, values)
     except CiRunnerError as error:
         if arguments.step == "report":

@@ -158,17 +158,17 @@ PLATFORM = Input(
 )
 PUBLISH = Input(
     name="publish",
-    text="Who is told, of summary, annotations, comment, check, issue, slack, teams.",
+    text="Who is told, of summary, annotations, comment, check, issue, history, slack, teams.",
     kind="words",
     steps=("report",),
 )
+TOKEN = Input(
+    name="github-token",
+    text="The token with which GitHub is asked who may lease, and comments and check runs are written.",
+    default=GITHUB_TOKEN,
+    steps=("report",),
+)
 REPORTING = (
-    Input(
-        name="github-token",
-        text="The token that comments and check runs are written with.",
-        default=GITHUB_TOKEN,
-        steps=("report",),
-    ),
     Input(
         name="comment-mode",
         text="What happens to the comment that is there already.",

@@ -64,6 +64,30 @@ def plan(action: Action, values: Mapping[str, str]) -> int:
     return code
 
 
+def with_library(action: Action, step: str, values: Mapping[str, str], began: Mapping[str, str]) -> None:
+    """Begin the step again with GitHub's library if GitHub may have to be asked who may lease; most jobs need it not.
+
+    `began` is the environment that the step began with.
+    """
+    from importlib.util import find_spec
+
+    from ci_runner.github.trust import PROVEN_RUNS
+
+    settings = keep_records(values, temporary(os.environ), os.environ)
+    if step == "plan":
+        here = all(machine.provider == "local" for machine in settings.machines.values())
+    else:
+        here = provider_of(action, values) == "local"
+    proven = began.get("GITHUB_EVENT_NAME") in PROVEN_RUNS and began.get("GITHUB_RUN_ATTEMPT") == "1"
+    extras = began.get("CI_RUNNER_EXTRAS", "").split()
+    if here or proven or "github" in extras or find_spec("github") is not None:
+        return
+    program = str(Path(__file__).resolve().parents[2] / "scripts" / "action")
+    sys.stdout.flush()
+    again = {**began, "CI_RUNNER_EXTRAS": " ".join([*extras, "github"])}
+    os.execve(program, [program, action.name, step], again)  # noqa: S606 - no shell, our own words
+
+
 def run(action: Action, values: Mapping[str, str]) -> int:
     """Run the suites; with results there is a verdict, and the next step says what it means. Otherwise the exit code."""
     from ci_runner.errors import CANCELLED

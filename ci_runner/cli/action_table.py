@@ -25,6 +25,7 @@ from ci_runner.cli.action_inputs import (
     SELECTION,
     SUITES,
     TEST_CONFIG,
+    TOKEN,
     TPU_TYPE,
     Input,
 )  # fmt: skip
@@ -101,11 +102,12 @@ def _whole(name: str, title: str, text: str, *inputs: Input, publish: str, provi
     """An action that runs, reports and, if it leased, releases."""
     steps = (RUN, REPORT) if provider == "local" else (RUN, REPORT, RELEASE)
     told = replace(PUBLISH, default=publish)
+    token = TOKEN if provider == "local" else replace(TOKEN, steps=("run", "report"))
     return Action(
         name=name,
         title=title,
         text=text,
-        inputs=(*inputs, CONFIG, FOLDER, told, *REPORTING, EXTRAS),
+        inputs=(*inputs, CONFIG, FOLDER, token, told, *REPORTING, EXTRAS),
         outputs=(*REPORTED, RESULTS),
         steps=steps,
         provider=provider,
@@ -137,6 +139,7 @@ PLAN = Action(
         PYTHON_RUNNER,
         ALREADY_RUN,
         EXPLAIN,
+        replace(TOKEN, steps=("plan",)),
         CONFIG,
         FOLDER,
         EXTRAS,
@@ -201,6 +204,7 @@ REPORT_ACTION = Action(
         *JOINED,
         CONFIG,
         FOLDER,
+        TOKEN,
         replace(PUBLISH, default="summary,annotations,comment"),
         *REPORTING,
         EXTRAS,

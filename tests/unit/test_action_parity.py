@@ -24,13 +24,14 @@ BY_NAME: dict[str, set[str]] = {
     "setup": {"add-to-path"},
     "run": {
         *("test-config", "suites", "ids", "test-path", "plan"),
-        *("machine", "tpu-type", "instance-type", "platform"),
+        *("machine", "tpu-type", "instance-type", "platform", "github-token"),
     },
     "report": {
         *("publish", "github-token", "comment-part", "fail-on", "results", "files"),
         *("test-config", "suites", "ids", "shard"),
     },
     "release": {"platform"},
+    "plan": {"github-token"},
 }
 EVERYWHERE = {"config", "working-directory", "extras"}
 TYPED = [
@@ -192,9 +193,11 @@ def test_defaults_are_values_and_nothing_of_the_inputs_stays_in_the_environment(
             "CI_RUNNER_EXTRAS": "gcp",
             "PATH": "/bin",
         }
-        if "INPUT_GITHUB_TOKEN" in environ:
+        told = "INPUT_GITHUB_TOKEN" in environ
+        if told:
             environ["INPUT_GITHUB_TOKEN"] = "t"
         values = take_inputs(action, step.id, environ)
         assert set(environ) - {"GITHUB_TOKEN"} == {"PATH"}
-        assert environ.get("GITHUB_TOKEN") == ("t" if step.id == "report" else None)
+        assert environ.get("GITHUB_TOKEN") == ("t" if told else None)
+        assert not told or (action.name, step.id) != ("test", "run")  # code of pull requests runs there
         assert "github-token" not in values
