@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SHELL_STYLE = ("-i", "2", "-ci")
-TESTS = ("tests/unit", "tests/contract", "tests/integration")
+TESTS = ("tests/unit", "tests/contract", "tests/integration", "tests/actions")
 # what a server sets for its own job would change what the tests see; they must say the same everywhere
 SERVER_VARIABLES = ("GITHUB_", "RUNNER_", "CI_RUNNER_", "ACTIONS_")
 
