@@ -18,6 +18,8 @@ HERE = "here"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the arguments of `doctor`."""
+    from ci_runner.cli import doctor_setup
+
     parser.add_argument(
         "--machine",
         action="append",
@@ -29,13 +31,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: one object on stdout"
     )
+    doctor_setup.add_arguments(parser)
 
 
 def run(arguments: Namespace) -> int:
     """Look at everything; 0 unless something failed, else the exit code that a run would have stopped with."""
+    from ci_runner.cli import doctor_setup
     from ci_runner.errors import ConfigurationError
     from ci_runner.providers.checkup import Check
 
+    if doctor_setup.is_wanted(arguments):
+        return doctor_setup.run(arguments)
     sections: list[tuple[str, list[Check]]]
     try:
         settings = _settings(arguments)
