@@ -102,7 +102,9 @@ def gather(
     facts = TrustFacts(
         kind=name,
         action=payload.optional_text("action"),
-        repository=payload.optional_text("repository", "full_name"),
+        repository=payload.optional_text("repository", "full_name")
+        or environ.get("GITHUB_REPOSITORY")
+        or None,
         on_default_branch=_on_default_branch(payload),
         actor=sender,
         run_attempt=attempt,

@@ -236,6 +236,12 @@ def test_the_jobs_actor_counts_where_a_payload_names_no_sender() -> None:
     assert decide(found.facts, TrustRules()).code == "actor-bot"
 
 
+def test_a_dispatch_whose_payload_says_nothing_else_is_of_the_jobs_repository() -> None:
+    environ = {"GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "nektos/act", "GITHUB_REPOSITORY": "octo/tests"}
+    found = gather("workflow_dispatch", {"inputs": {}}, environ=environ, rules=TrustRules())
+    assert decide(found.facts, TrustRules()).code == "dispatched"
+
+
 @pytest.mark.parametrize(
     "payload",
     [
