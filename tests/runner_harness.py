@@ -7,6 +7,7 @@ variables, PATH and summary, and its stdout and stderr are read for workflow com
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -18,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.projects import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTIONS = ROOT / "actions"
@@ -103,6 +106,7 @@ class Runner:
     environ: dict[str, str]
     path: list[str] = field(default_factory=list)
     count: int = 0
+    ladder: tuple[tuple[signal.Signals, float], ...] = LADDER
 
     @property
     def temp(self) -> Path:
@@ -191,7 +195,7 @@ class Runner:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-            was = climb(process, cancel)
+            was = climb(process, cancel, self.ladder)
         text = (place / "log").read_bytes().decode("utf-8", "replace")
         outputs = read_file_command(files["GITHUB_OUTPUT"].read_text())
         commands = commands_in(text)
@@ -202,12 +206,16 @@ class Runner:
         return Ran(step["id"], process.returncode, text, outputs, summary, commands), was
 
 
-def climb(process: subprocess.Popen[bytes], cancel: Callable[[], bool] | None) -> bool:
-    """Wait for the end of a step; when it is to be cancelled, climb GitHub's ladder. Whether it was."""
+def climb(
+    process: subprocess.Popen[bytes],
+    cancel: Callable[[], bool] | None,
+    ladder: tuple[tuple[signal.Signals, float], ...],
+) -> bool:
+    """Wait for the end of a step; when it is to be cancelled, climb the ladder. Whether it was."""
     pause, waited = threading.Event(), 0.0
     while process.poll() is None:
         if cancel is not None and cancel():
-            for number, patience in LADDER:
+            for number, patience in ladder:
                 process.send_signal(number)  # to the step's own process, and to no other
                 try:
                     process.wait(patience)
@@ -257,3 +265,43 @@ def commands_in(log: str) -> list[tuple[str, str]]:
         elif "##[" in line:
             found.append(("##[", line))
     return found
+
+
+def job(folder: Path, project: Project, **environ: str) -> Runner:
+    """A job on a runner that has just checked the project out."""
+    (folder / "runner-temp").mkdir()
+    runner = _runner(folder, project, environ)
+    push(runner, project, before="0" * 40)
+    return runner
+
+
+def push(runner: Runner, project: Project, before: str) -> str:
+    """Let the event be a push of what is committed now; its commit."""
+    commit = project.git("rev-parse", "HEAD").strip()
+    repository = {"full_name": "o/r"}
+    told = {"ref": "refs/heads/main", "before": before, "after": commit, "repository": repository}
+    Path(runner.environ["GITHUB_EVENT_PATH"]).write_text(json.dumps(told))
+    runner.environ["GITHUB_SHA"] = commit
+    return commit
+
+
+def _runner(folder: Path, project: Project, environ: dict[str, str]) -> Runner:
+    variables = {
+        "CI": "true",
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_WORKSPACE": str(project.root),
+        "GITHUB_REPOSITORY": "o/r",
+        "GITHUB_REF": "refs/heads/main",
+        "GITHUB_REF_NAME": "main",
+        "GITHUB_EVENT_NAME": "push",
+        "GITHUB_EVENT_PATH": str(folder / "event.json"),
+        "GITHUB_RUN_ID": "4711",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GITHUB_JOB": "tests",
+        "GITHUB_ACTOR": "ada",
+        "GITHUB_API_URL": "http://127.0.0.1:9",  # nobody: what asks GitHub here is wrong
+        "RUNNER_NAME": "runner 1",
+        "RUNNER_TEMP": str(folder / "runner-temp"),
+        "CI_RUNNER_VENV": str(prepared_environment(folder)),
+    }
+    return Runner(folder=folder, workspace=project.root, environ=project.environ(**variables | environ))

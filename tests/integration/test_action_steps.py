@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ci_runner.cli.action_table import ACTIONS
-from tests.projects import Project, make_project
-from tests.runner_harness import Finished, Runner, prepared_environment
+from tests.projects import make_project
+from tests.runner_harness import Finished, Runner, job, push
 
 UNIT = '[suites.unit]\ntests = ["tests"]\nwhen.events = ["push"]\n'
 ON_TPU = """\
@@ -39,46 +39,6 @@ def test_is_told_nothing_of_the_action():
     names = ("INPUT_", "CI_RUNNER_VENV", "CI_RUNNER_EXTRAS", "GITHUB_OUTPUT", "GITHUB_TOKEN")
     assert [name for name in os.environ if name.startswith(names)] == []
 """
-
-
-def job(folder: Path, project: Project, **environ: str) -> Runner:
-    """A job on a runner that has just checked the project out."""
-    (folder / "runner-temp").mkdir()
-    runner = _runner(folder, project, environ)
-    push(runner, project, before="0" * 40)
-    return runner
-
-
-def push(runner: Runner, project: Project, before: str) -> str:
-    """Let the event be a push of what is committed now; its commit."""
-    commit = project.git("rev-parse", "HEAD").strip()
-    repository = {"full_name": "o/r"}
-    told = {"ref": "refs/heads/main", "before": before, "after": commit, "repository": repository}
-    Path(runner.environ["GITHUB_EVENT_PATH"]).write_text(json.dumps(told))
-    runner.environ["GITHUB_SHA"] = commit
-    return commit
-
-
-def _runner(folder: Path, project: Project, environ: dict[str, str]) -> Runner:
-    variables = {
-        "CI": "true",
-        "GITHUB_ACTIONS": "true",
-        "GITHUB_WORKSPACE": str(project.root),
-        "GITHUB_REPOSITORY": "o/r",
-        "GITHUB_REF": "refs/heads/main",
-        "GITHUB_REF_NAME": "main",
-        "GITHUB_EVENT_NAME": "push",
-        "GITHUB_EVENT_PATH": str(folder / "event.json"),
-        "GITHUB_RUN_ID": "4711",
-        "GITHUB_RUN_ATTEMPT": "1",
-        "GITHUB_JOB": "tests",
-        "GITHUB_ACTOR": "ada",
-        "GITHUB_API_URL": "http://127.0.0.1:9",  # nobody: what asks GitHub here is wrong
-        "RUNNER_NAME": "runner 1",
-        "RUNNER_TEMP": str(folder / "runner-temp"),
-        "CI_RUNNER_VENV": str(prepared_environment(folder)),
-    }
-    return Runner(folder=folder, workspace=project.root, environ=project.environ(**variables | environ))
 
 
 @pytest.fixture
