@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ci_runner.checks.compare import Comparison, compare
 from ci_runner.cli.telling import GitHub
 from ci_runner.errors import CiRunnerError
-from ci_runner.model import RunResult
+from ci_runner.model import Event, RunResult
 from ci_runner.report.comment import Context
 from ci_runner.report.loading import Joined
 
@@ -79,12 +79,24 @@ def comparison_of(
     names = [suite.selection.suite.name for suite in result.suites]
     try:
         commits = ancestors(git_at(settings.root), event, branch)
+        if len(commits) < 2 and environ.get("GITHUB_ACTIONS") == "true" and environ.get("GITHUB_TOKEN"):
+            commits = _asked(event, branch, environ) or commits  # a checkout in a job has one commit
         store = open_store(usual_location(settings.stores, environ), settings.root)
         bases = find_bases(store, names, commits, branch=branch, but=frozenset(result.run_id.split()))
     except (CiRunnerError, OSError) as error:
         print(f"warning: the history cannot be read, nothing is compared: {error}", file=sys.stderr)
         bases = {}
     return compare(result.suites, bases)
+
+
+def _asked(event: Event, branch: str, environ: Mapping[str, str]) -> list[str]:
+    """The ancestors that GitHub knows; without its library, none."""
+    try:
+        from ci_runner.github.ancestry import ancestors_on_github
+        from ci_runner.github.client import connect
+    except ImportError:
+        return []
+    return ancestors_on_github(connect(environ), event, branch)
 
 
 def publish(

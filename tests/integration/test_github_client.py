@@ -9,8 +9,9 @@ import pytest
 
 from ci_runner.errors import AuthenticationError, CiRunnerError, ConfigurationError, GitHubError
 from ci_runner.github import client as github_client
+from ci_runner.github.ancestry import ancestors_on_github
 from ci_runner.github.client import Absent, Client, Unacceptable, Uncertain, connect
-from ci_runner.model import Counts
+from ci_runner.model import Counts, Event
 from ci_runner.report.parts import Part, parts_in
 from ci_runner.report.publish.remarks import PullRequestRemarks
 from ci_runner.report.sticky import CommentGone, Mode, Publisher, TooLong
@@ -216,3 +217,17 @@ def test_writes_are_a_second_apart(hub: Hub, monkeypatch: pytest.MonkeyPatch) ->
         client.send("POST", f"issues/{NUMBER}/comments", {"body": str(number)})
     times = [call.at for call in hub.world.writes()]
     assert all(later - earlier >= 0.95 for earlier, later in itertools.pairwise(times))
+
+
+def test_the_ancestors_of_a_shallow_checkout_are_asked_for(hub: Hub, client: Client) -> None:
+    commits = [hub.main, *(hub.commit(f"Change {number}") for number in range(3))]
+    push = Event(kind="push", commit=hub.main, branch="main")
+    assert ancestors_on_github(client, push, "main") == commits[2::-1]
+    head = hub.repository.objects.commit(
+        hub.repository.objects.commits[hub.main].tree, (commits[1],), "Topic", 0.0
+    )
+    pull = Event(kind="pull_request", commit=head, pull_request=7, base_commit=hub.main)
+    assert ancestors_on_github(client, pull, "main") == commits[1::-1]
+    unknown = Event(kind="pull_request", commit="f" * 40, pull_request=7, base_commit=hub.main)
+    assert ancestors_on_github(client, unknown, "main") == [hub.main]
+    assert ancestors_on_github(client, Event(kind="push"), "main") == []

@@ -32,6 +32,7 @@ OPERATIONS = (
     f"GET {REPOSITORY}/check-runs/{{check_run_id}}/annotations",
     f"PATCH {REPOSITORY}/check-runs/{{check_run_id}}",
     f"GET {REPOSITORY}/collaborators/{{username}}/permission",
+    f"GET {REPOSITORY}/commits",
     f"GET {REPOSITORY}/commits/{{ref}}/check-runs",
     f"GET {REPOSITORY}/compare/{{basehead}}",
     f"POST {REPOSITORY}/git/blobs",

@@ -103,6 +103,17 @@ def _move(request: Request) -> Answer:
     return 200, _ref_of(request, name, objects.refs[name])
 
 
+@act("GET HERE/commits")
+def _commits(request: Request) -> Answer:
+    request.must("read", "contents")
+    objects = request.repository.objects
+    start = request.query.get("sha", "main")
+    tip = objects.refs.get(f"heads/{start}", start)
+    if tip not in objects.commits:
+        raise not_found()
+    return 200, [_listed(request, sha) for sha in objects.ancestors(tip)]
+
+
 @act("GET HERE/compare/{basehead}")
 def _compare(request: Request) -> Answer:
     request.must("read", "contents")
