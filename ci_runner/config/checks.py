@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ci_runner.config.layers import Layers
+from ci_runner.config.notify import contradictory
 from ci_runner.config.problems import problem
 from ci_runner.config.tables import NAME, SuiteTable
 from ci_runner.config.values import split_list
 from ci_runner.config.words import near
 from ci_runner.model import Suite
 
-NAMED = ("machines", "suites", "flags")  # their names become names of files and arguments
+NAMED = ("machines", "suites", "flags", "notify")  # their names become names of files and arguments
 LOCAL = "local"
 
 
@@ -72,8 +73,8 @@ def cross_checks(
     groups = _table(data, "path-groups")
     for name, table in tables.items():
         built = [suite for suite in suites.values() if name in (suite.base, suite.name)]
-        wanted = {suite.machine for suite in built} or {table.get("machine", LOCAL)}
-        for machine in sorted(word for word in wanted if isinstance(word, str)):
+        wanted = [suite.machine for suite in built] or [table.get("machine", LOCAL)]
+        for machine in sorted({word for word in wanted if isinstance(word, str)}):
             if machine not in machines and "{" not in machine:
                 text = f'there is no machine "{machine}"{near(machine, machines)}'
                 yield problem(("suites", name, "machine"), text, layers)
@@ -83,6 +84,9 @@ def cross_checks(
                 yield problem(("suites", name, "when", "path-groups"), text, layers)
     yield from _unknown_suites(data, tables, suites, layers)
     yield from _alerts(data, layers)
+    for name, entry in _table(data, "notify").items():
+        for key, text in contradictory(entry if isinstance(entry, dict) else {}):
+            yield problem(("notify", name, key), text, layers)
 
 
 def _unknown_suites(

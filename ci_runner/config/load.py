@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from ci_runner.config.checks import contradictions, cross_checks
 from ci_runner.config.flags import flag_spec
 from ci_runner.config.layers import Layers, leaves
+from ci_runner.config.notify import parse_limit, parse_span
 from ci_runner.config.problems import explained, problem
-from ci_runner.config.settings import Alert, Origin, Quarantine, Settings, TrustRules
+from ci_runner.config.settings import Alert, Notify, Origin, Quarantine, Settings, TrustRules
 from ci_runner.config.sources import (
     LOCAL_FILE,
     TEAM_FILE,
@@ -23,7 +24,7 @@ from ci_runner.config.sources import (
     top_of,
 )
 from ci_runner.config.suites import build_suites, resolve_extends
-from ci_runner.config.tables import KpiTable, ProjectTable, RootTable, SuiteTable, TrustTable
+from ci_runner.config.tables import KpiTable, NotifyTable, ProjectTable, RootTable, SuiteTable, TrustTable
 from ci_runner.config.values import FromEnvironment, parse_size
 from ci_runner.errors import ConfigurationError, UsageError
 from ci_runner.github.commands import one_line
@@ -98,12 +99,19 @@ def _settings(root: Path, layers: Layers) -> Settings:
         shadow_runs=table.kpi.shadow_runs,
         trust=TrustRules(forks=table.trust.forks, bots=table.trust.bots),
         budgets=dict(table.budgets),
-        notify={name: dict(item) for name, item in table.notify.items()},
+        notify={name: _channel(name, item) for name, item in table.notify.items()},
         stores=dict(table.stores),
         log_limit_bytes=parse_size(project.log_limit),
         fetched_from=tuple(layers.read),
         **_provenance(layers),
     )
+
+
+def _channel(name: str, item: NotifyTable) -> Notify:
+    values = {key: getattr(item, key) for key in type(item).model_fields}
+    quiet = tuple(parse_span(span) for span in item.quiet_hours)
+    limit = parse_limit(item.at_most) if item.at_most else None
+    return Notify(name=name, **{**values, "quiet_hours": quiet, "at_most": limit})
 
 
 def _provenance(layers: Layers) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ci_runner.config.tables import (
     KpiTable,
     MachineTable,
     NeedsTable,
+    NotifyTable,
     ProjectTable,
     QuarantineTable,
     RootTable,
@@ -39,9 +40,10 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[[alerts]]", AlertTable),
     ("[kpi]", KpiTable),
     ("[trust]", TrustTable),
+    ("[notify.NAME]", NotifyTable),
 )
 KINDS = (("duration", Duration), ("size", Size), ("day", Day))
-LISTS = ("path_groups", "budgets", "notify", "stores")
+LISTS = ("path_groups", "budgets", "stores")
 INTRODUCTION = f"""\
 # Configuration
 

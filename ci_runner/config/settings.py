@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 
 from ci_runner.model import MachineSpec, Risk, Runner, Suite
@@ -65,6 +66,23 @@ class TrustRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """A channel of Slack or Teams, and when it is told what."""
+
+    name: str
+    kind: str  # slack | teams
+    url_env: str  # the environment variable with the webhook's address, which is a secret
+    events: tuple[str, ...] = ("failure", "regression")
+    branches: tuple[str, ...] = ()  # globs; empty: all
+    quiet_hours: tuple[
+        tuple[time, time], ...
+    ] = ()  # from and to by the clock of time_zone; may pass midnight
+    time_zone: str = "UTC"
+    quiet_passes: tuple[str, ...] = ()  # events, or "urgent"
+    at_most: tuple[int, int] | None = None  # so many messages in so many seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration, resolved."""
 
@@ -92,7 +110,7 @@ class Settings:
     shadow_runs: int = 20  # clean runs after which a flag that was turned off comes back
     trust: TrustRules = TrustRules()
     budgets: Mapping[str, float] = field(default_factory=dict)  # name → dollars a month
-    notify: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notify: Mapping[str, Notify] = field(default_factory=dict)
     stores: Mapping[str, str] = field(
         default_factory=dict
     )  # name → location; "history" is the one for Records

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ci_runner.config.notify import Branches, Events, Kind, Limit, Passes, Spans, Variable, Zone
 from ci_runner.config.values import (
     Amount,
     Count,
@@ -238,6 +239,32 @@ class TrustTable(Table):
     )
 
 
+class NotifyTable(Table):
+    """A channel of Slack or Teams where results, costs and bookings are told. Lists may be one text with commas."""
+
+    kind: Kind = Field(description="Whose channel it is.")
+    url_env: Variable = Field(
+        description="The environment variable that holds the address of the incoming webhook, which is a secret."
+    )
+    events: Events = Field(("failure", "regression"), description="What is told there.")
+    branches: Branches = Field(
+        (),
+        description="Globs over the tested branch, with ! to leave out; no fork's branch matches. Left out: all branches.",
+    )
+    quiet_hours: Spans = Field(
+        (),
+        description='Spans of the day in which nothing is sent: `["22:00-07:00"]`, by the clock of time-zone.',
+    )
+    time_zone: Zone = Field("UTC", description="Whose clock the quiet hours go by: `Europe/Berlin`.")
+    quiet_passes: Passes = Field(
+        (), description="What is sent in quiet hours all the same; urgent: alerts that say so themselves."
+    )
+    at_most: Limit | None = Field(
+        None,
+        description="The most messages in an hour or a day (UTC): `6/h`, `20/d`; what is more is not sent.",
+    )
+
+
 class RootTable(Table):
     """ci-runner.toml."""
 
@@ -253,7 +280,7 @@ class RootTable(Table):
     kpi: KpiTable = Field(KpiTable(), description="How the python runner's figures are used.")
     trust: TrustTable = Field(TrustTable(), description="Who may spend money on machines.")
     budgets: dict[str, Amount] = Field({}, description="Dollars a month by the name of a team.")
-    notify: dict[str, dict[str, str]] = Field({}, description="Where results are told, by name.")
+    notify: dict[str, NotifyTable] = Field({}, description="Channels of Slack and Teams, by name.")
     stores: dict[str, str] = Field(
         {},
         description='Where things are kept; "history" is the one for records and leases: a folder relative to this file, '

@@ -19,7 +19,7 @@ from ci_runner.config.detect import detected_suites
 from ci_runner.config.load import load_settings
 from ci_runner.config.reference import key_lines, reference_text
 from ci_runner.config.schema import json_schema
-from ci_runner.config.settings import Settings
+from ci_runner.config.settings import Notify, Settings
 from ci_runner.errors import ConfigurationError, UsageError
 from ci_runner.model import LabelMode, Needs, Risk, Runner
 
@@ -196,7 +196,20 @@ def test_everything_arrives_where_the_program_looks_for_it() -> None:
     flag = settings.flags["use-python-test-runner"]
     assert (flag.enabled, flag.percentage, flag.problems) == (True, 12.5, ())
     assert flag.opt_in == {"users": ("ann",), "labels": ("python",)}
-    assert settings.notify == {"chat": {"url": "https://example.org"}}
+    assert settings.notify == {
+        "chat": Notify(
+            name="chat",
+            kind="slack",
+            url_env="SLACK_WEBHOOK_URL",
+            events=("failure", "cost"),
+            branches=("trunk", "!trunk/old"),
+            quiet_hours=((dt.time(22), dt.time(7)), (dt.time(12), dt.time(13, 30))),
+            time_zone="Europe/Berlin",
+            quiet_passes=("urgent",),
+            at_most=(6, 3600),
+        ),
+        "team": Notify(name="team", kind="teams", url_env="TEAMS_WEBHOOK_URL"),
+    }
     assert settings.stores == {"history": "s3://bucket/prefix"}
 
 
