@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from ci_runner.checks.compare import Comparison, compare
 from ci_runner.cli.telling import GitHub
 from ci_runner.errors import CiRunnerError
 from ci_runner.model import Event, RunResult
-from ci_runner.report.comment import Context
+from ci_runner.report.comment import Context, Money
 from ci_runner.report.loading import Joined
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def context_of(
     repository = environ.get("GITHUB_REPOSITORY")
     return Context(
         comparison=comparison_of(result, settings, environ, base),
+        money=money_of(result, settings, environ),
         server=server,
         run_url=f"{server}/{repository}/actions/runs/{run}" if run and repository else None,
     )
@@ -87,6 +89,37 @@ def comparison_of(
         print(f"warning: the history cannot be read, nothing is compared: {error}", file=sys.stderr)
         bases = {}
     return compare(result.suites, bases)
+
+
+def money_of(result: RunResult, settings: Settings, environ: Mapping[str, str]) -> Money:
+    """What else was spent on the pull request and on the budget; only asked for where this run cost anything."""
+    from ci_runner.history.spending import budget_of, spent_on_pull_request, spent_this_month
+    from ci_runner.history.store import open_store, usual_location
+
+    number, budget = (
+        result.plan.event.pull_request,
+        budget_of(settings.budgets, settings.team, result.developer),
+    )
+    if not result.cost_usd or (number is None and budget is None):
+        return Money()
+    mine = frozenset(result.run_id.split())
+    spent: float | None = None
+    on_pull: float | None = None
+    try:
+        store = open_store(usual_location(settings.stores, environ), settings.root)
+        on_pull = spent_on_pull_request(store, number, but=mine) if number is not None else None
+        if budget is not None:
+            spent = spent_this_month(store, time.time(), developer=budget[1], but=mine)
+    except (CiRunnerError, OSError) as error:
+        print(
+            f"warning: the history cannot be read, so what was spent is not known: {error}", file=sys.stderr
+        )
+    return Money(
+        pull_request=None if on_pull is None else on_pull + result.cost_usd,
+        budget=budget[0] if budget else "",
+        spent=None if spent is None else spent + result.cost_usd,
+        limit=settings.budgets[budget[0]] if budget else None,
+    )
 
 
 def _asked(event: Event, branch: str, environ: Mapping[str, str]) -> list[str]:

@@ -324,6 +324,8 @@ def _permission_fix(what: str, said: str) -> str:
         if "/git/" in what
         else "pull-requests: write"
         if "/comments" in what
+        else "pull-requests: read"
+        if "/pulls" in what
         else "issues: write"
     )
     return (

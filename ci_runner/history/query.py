@@ -120,7 +120,7 @@ def load_records(
     for key in sorted_keys(store, suite=suite, since=since):
         if limit is not None and found >= limit:
             return
-        stored = _read(store, key, problems)
+        stored = read_record(store, key, problems)
         if stored is None or (suite is not None and stored.record.test_suite != suite):
             continue
         if since is not None and datetime.fromisoformat(stored.record.timestamp) < since:
@@ -146,7 +146,8 @@ def sorted_keys(store: Store, *, suite: str | None = None, since: datetime | Non
     return [key for _, key in known] + sorted(foreign, reverse=True)
 
 
-def _read(store: Store, key: str, problems: list[Problem] | None) -> Stored | None:
+def read_record(store: Store, key: str, problems: list[Problem] | None = None) -> Stored | None:
+    """The Record under a key; None if it is none, which is told in `problems`."""
     try:
         return Stored(key=key, record=parse_record(store.get(key)))
     except BadRecord as error:
@@ -169,7 +170,7 @@ def records_of_run(store: Store, run_id: str, problems: list[Problem] | None = N
     else:
         ending = f"-{key_part(run_id)}.json"
         keys = [key for folder in FOLDERS for key in store.list(folder) if key.endswith(ending)]
-    found = [_read(store, key, problems) for key in sorted(keys)]
+    found = [read_record(store, key, problems) for key in sorted(keys)]
     return [stored for stored in found if stored is not None]
 
 
