@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from ci_runner.checks.kpi import Kpi
     from ci_runner.checks.kpi_alerts import Decisions
     from ci_runner.config.settings import Settings
+    from ci_runner.github.client import Client
     from ci_runner.history.overrides import FlagHistory
     from ci_runner.history.store import Store
     from ci_runner.model import Problem
 
 EXAMPLE = "ci-runner kpi --since 30d"
 DEFAULT_SINCE = "30d"
+WITHOUT_GITHUB = "printed, for --apply, GITHUB_TOKEN and GITHUB_REPOSITORY are needed for that"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,7 +39,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--apply", action="store_true", help="write what follows to the store: flags turned off, or on again"
+        "--apply",
+        action="store_true",
+        help="act: turn flags off or on again in the store; with GITHUB_TOKEN and GITHUB_REPOSITORY also count the thumbs "
+        "on our comments and keep the issue",
     )
     what.add_argument("--clear", metavar="FLAG", help="turn a flag on again that an alert has turned off")
     parser.add_argument("--config", metavar="FILE", help="the configuration to use (default: found upwards)")
@@ -106,13 +111,16 @@ def _report(arguments: Namespace, store: Store, settings: Settings, now: datetim
     begin = arguments.since or since(DEFAULT_SINCE)
     records = [stored.record for stored in load_records(store, since=begin, problems=problems)]
     flags = load_flags(store)
+    client = _client() if arguments.apply else None
+    counted = _count(client, store, begin, now) if client else []
     kpis = measure(records, settings, load_feedback(store, problems))
     decisions = decide(records, settings, flags.overrides, flags.cleared)
-    written = _apply(decisions, store, now) if arguments.apply else []
+    written = [*counted, *(_apply(decisions, store, now) if arguments.apply else [])]
+    kept = _keep(client, decisions) if client else None
     if arguments.format == "json":
-        print(_json(kpis, decisions, flags, len(records), begin, written))
+        print(_json(kpis, decisions, flags, len(records), begin, written, kept))
     else:
-        print(_text(kpis, decisions, flags, len(records), begin, written), end="")
+        print(_text(kpis, decisions, flags, len(records), begin, written, kept), end="")
     for problem in problems:
         print(f"ci-runner: warning: {problem.file}: {problem.text}", file=sys.stderr)
     return TESTS_FAILED if any(breach.certain for breach in decisions.breaches) else OK
@@ -131,6 +139,37 @@ def _apply(decisions: Decisions, store: Store, now: datetime) -> list[str]:
         put_override(store, item.flag, ON, reason=item.reason, by=by, now=now) for item in decisions.turn_on
     ]
     return keys
+
+
+def _client() -> Client | None:
+    """A client if the environment has a token and names a repository."""
+    if not (os.environ.get("GITHUB_TOKEN") and os.environ.get("GITHUB_REPOSITORY")):
+        return None
+    from ci_runner.errors import ConfigurationError
+
+    try:
+        from ci_runner.github.client import connect
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the library for GitHub is missing: {error.name or error}",
+            fix='pip install "ci-runner[github]", or unset GITHUB_TOKEN',
+        ) from error
+    return connect(os.environ)
+
+
+def _count(client: Client, store: Store, begin: datetime, now: datetime) -> list[str]:
+    """Count the thumbs on our comments."""
+    from ci_runner.history.feedback import put_feedback
+    from ci_runner.report.publish.opinions import thumbs
+
+    return put_feedback(store, list(thumbs(client, begin)), now)
+
+
+def _keep(client: Client, decisions: Decisions) -> list[str]:
+    """Open or update the issues; a line for each."""
+    from ci_runner.report.publish.opinions import keep_issue
+
+    return [keep_issue(client, issue) for issue in decisions.issues]
 
 
 def _clear(flag: str, store: Store, settings: Settings, now: datetime) -> int:
@@ -159,6 +198,7 @@ def _text(
     runs: int,
     begin: datetime,
     written: Sequence[str],
+    kept: Sequence[str] | None,
 ) -> str:
     from ci_runner.checks.kpi import render
     from ci_runner.github.commands import neutralise
@@ -178,8 +218,9 @@ def _text(
     would = "" if written else " (not done: ask with --apply)"
     lines += [f"turn off {item.flag}: {item.reason}{would}" for item in decisions.turn_off]
     lines += [f"turn on  {item.flag}: {item.reason}{would}" for item in decisions.turn_on]
-    for issue in decisions.issues:
-        place = f"to open, or to update where {issue.key} stands already; printed, for no GitHub client is configured"
+    lines += [f"issue    {line}" for line in kept or ()]
+    for issue in decisions.issues if kept is None else ():
+        place = f"to open, or to update where {issue.key} stands already; {WITHOUT_GITHUB}"
         body = (f"    {line}".rstrip() for line in issue.body.splitlines())
         lines += ["", f"issue    {issue.title} ({place})", "", *body]
     return neutralise("\n".join(lines)).rstrip("\n") + "\n"
@@ -192,6 +233,7 @@ def _json(
     runs: int,
     begin: datetime,
     written: Sequence[str],
+    kept: Sequence[str] | None,
 ) -> str:
     import json
 
@@ -208,6 +250,7 @@ def _json(
             for name in ("breaches", "turn_off", "turn_on", "issues")
         },
         "written": list(written),
+        "kept_issues": None if kept is None else list(kept),
     }
     return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
 

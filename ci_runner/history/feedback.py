@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from ci_runner.checks.kpi import Feedback
+from ci_runner.history.record import key_part
 from ci_runner.history.store import Store
 from ci_runner.model import Problem
 
@@ -36,3 +39,18 @@ def _parse(data: bytes) -> tuple[str, Feedback]:
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise ValueError(f"{name} is no count")
     return str(value["at"]), Feedback(comment=str(value["comment"]), up=counts["up"], down=counts["down"])
+
+
+def put_feedback(store: Store, found: Sequence[Feedback], now: datetime) -> list[str]:
+    """Write down counts that are not known yet; the keys of what was written."""
+    known = {item.comment: item for item in load_feedback(store, [])}
+    keys = []
+    for item in found:
+        if known.get(item.comment, Feedback(comment=item.comment, up=0, down=0)) == item:
+            continue
+        at = f"{now:%Y-%m-%dT%H:%M:%SZ}"
+        key = f"{FOLDER}{key_part(item.comment)}-{now:%Y%m%d-%H%M%S}-{item.up}-{item.down}.json"
+        value = {"comment": item.comment, "at": at, "up": item.up, "down": item.down}
+        store.put_new(key, json.dumps(value).encode())
+        keys.append(key)
+    return keys

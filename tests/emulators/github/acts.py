@@ -196,6 +196,15 @@ def _comment(request: Request) -> Answer:
     return 201, shown.comment(made, repository, request.api)
 
 
+@act("GET HERE/issues/comments")
+def _all_comments(request: Request) -> Answer:
+    request.must("read", "issues", "pull_requests")
+    since = request.query.get("since", "")
+    found = [each for each in request.repository.comments.values() if moment(each.changed) >= since]
+    found.sort(key=lambda each: each.changed, reverse=request.query.get("direction") == "desc")
+    return 200, [shown.comment(each, request.repository, request.api) for each in found]
+
+
 @act("GET HERE/issues/comments/{comment_id}")
 def _one_comment(request: Request) -> Answer:
     return 200, shown.comment(_found(request, "read"), request.repository, request.api)

@@ -46,6 +46,7 @@ OPERATIONS = (
     f"GET {REPOSITORY}/git/trees/{{tree_sha}}",
     f"GET {REPOSITORY}/issues",
     f"POST {REPOSITORY}/issues",
+    f"GET {REPOSITORY}/issues/comments",
     f"GET {REPOSITORY}/issues/comments/{{comment_id}}",
     f"PATCH {REPOSITORY}/issues/comments/{{comment_id}}",
     f"DELETE {REPOSITORY}/issues/comments/{{comment_id}}",
