@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ci_runner.errors import QUOTA, AuthenticationError, CiRunnerError
 from ci_runner.model import Lease
 from ci_runner.providers import aws_parts as parts
+from ci_runner.providers.aws_machines import instances, is_live, of_ours
 from ci_runner.providers.aws_offers import Catalogue, regions_of, types_of
 from ci_runner.providers.checkup import Check
 from ci_runner.providers.failures import ProviderError
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from ci_runner.model import MachineSpec
     from ci_runner.providers.aws_client import Aws
 
-NOBODY = "i-00000000000000000"
 ALLOWED = "DryRunOperation"  # EC2's word for "it would have worked"
 
 
@@ -89,11 +89,13 @@ class Checkup:
     def _permissions(self, region: str) -> Iterator[Check]:
         """Every call that makes or ends something, as a dry run."""
         refused = []
-        for operation, values in self._calls().items():
+        for operation, values in self._calls(region).items():
             try:
                 self._aws.call("ec2", region, operation, DryRun=True, **values)
-            except AuthenticationError:
-                refused.append(f"ec2:{operation}")
+            except AuthenticationError as error:
+                # a policy that knows our templates by their tag cannot know the one of a dry run, which does not exist
+                if ":launch-template/" not in error.what or operation != "CreateFleet":
+                    refused.append(f"ec2:{operation}")
             except ProviderError as error:
                 code = error.failure.code or ""
                 if code != ALLOWED and "NotFound" not in code:
@@ -105,9 +107,9 @@ class Checkup:
                 "permissions", f"{words} refused in {region}", fix, exit_code=AuthenticationError.exit_code
             )
         else:
-            yield Check.ok("permissions", f"machines can be made and ended in {region}")
+            yield Check.ok("permissions", f"machines can be made in {region}")
 
-    def _calls(self) -> Mapping[str, Mapping[str, Any]]:
+    def _calls(self, region: str) -> Mapping[str, Mapping[str, Any]]:
         lease = Lease(
             id="doctor", machine=self._machine, owner="", run_id="", suite="", created_at=0.0, expires_at=1.0
         )
@@ -120,15 +122,25 @@ class Checkup:
             max_price=None,
         )
         name = parts.name_of(lease)
-        return {
+        # with tags, as the calls of a lease are: a policy may ask for them
+        calls: dict[str, Mapping[str, Any]] = {
             "CreateFleet": fleet,
             "CreateLaunchTemplate": {
                 "LaunchTemplateName": name,
                 "LaunchTemplateData": {"EbsOptimized": True},
+                "TagSpecifications": parts.tagged(lease, "launch-template"),
             },
-            "CreateSecurityGroup": {"GroupName": name, "Description": "a dry run"},
-            "TerminateInstances": {"InstanceIds": [NOBODY]},
+            "CreateSecurityGroup": {
+                "GroupName": name,
+                "Description": "a dry run",
+                "TagSpecifications": parts.tagged(lease, "security-group"),
+            },
         }
+        # whether a machine may be ended is only known of one that bears our tag
+        live = [each for each in instances(self._aws, region, of_ours()) if is_live(each)]
+        if live:
+            calls["TerminateInstances"] = {"InstanceIds": [live[0]["InstanceId"]]}
+        return calls
 
     def _zones(self, region: str, types: tuple[str, ...]) -> Iterator[Check]:
         for name, zones in self._catalogue.zones(region, types).items():

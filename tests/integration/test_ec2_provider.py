@@ -822,7 +822,7 @@ def test_a_missing_quota_is_named_with_its_fix(cloud: Cloud) -> None:
 
 
 def test_what_is_not_allowed_or_not_there_is_named(cloud: Cloud) -> None:
-    for action in ("CreateFleet", "TerminateInstances"):
+    for action in ("CreateFleet", "CreateLaunchTemplate"):
         cloud.emulator.fail(action, "error", code="UnauthorizedOperation", status=403)
     cloud.emulator.fail("CreateSecurityGroup", "error", code="SomethingElse", message="odd")
     cloud.emulator.fail("GetServiceQuota", "error", code="AccessDeniedException", status=403)
@@ -832,10 +832,25 @@ def test_what_is_not_allowed_or_not_there_is_named(cloud: Cloud) -> None:
     found = told(cloud, machine)
     odd, refused = found["permissions"]
     assert (odd.health, refused.health, refused.exit_code) == (Health.WARNING, Health.FAILED, 5)
-    assert "ec2:CreateFleet, ec2:TerminateInstances" in (refused.fix or "")
+    assert "ec2:CreateFleet, ec2:CreateLaunchTemplate" in (refused.fix or "")
     assert {check.health for check in found["quota"]} == {Health.WARNING}
     assert {check.health for check in found["image"]} == {Health.FAILED}
     assert found["zones"][0].health is Health.OK
+
+
+def test_a_policy_that_knows_templates_by_their_tag_is_no_refusal(cloud: Cloud) -> None:
+    text = "not authorized to perform: ec2:CreateFleet on resource: arn:aws:ec2:us-east-1:1:launch-template/*"
+    cloud.emulator.fail("CreateFleet", "error", code="UnauthorizedOperation", status=403, message=text)
+    (check,) = told(cloud)["permissions"]
+    assert check.health is Health.OK
+
+
+def test_whether_a_machine_may_be_ended_is_asked_of_one_of_ours(cloud: Cloud, source: Source) -> None:
+    cloud.provider().acquire(gpu_lease(), offer(), source, seconds=600)
+    cloud.emulator.fail("TerminateInstances", "error", code="UnauthorizedOperation", status=403)
+    (check,) = told(cloud)["permissions"]
+    assert (check.health, check.exit_code) == (Health.FAILED, 5)
+    assert "ec2:TerminateInstances" in (check.fix or "")
 
 
 def test_if_nobody_knows_us_nothing_else_is_asked(cloud: Cloud) -> None:
