@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ci_runner.checks.compare import Comparison, compare
+from ci_runner.cli.chatting import chat
 from ci_runner.cli.telling import GitHub
 from ci_runner.errors import CiRunnerError
 from ci_runner.model import Event, RunResult
@@ -150,6 +151,8 @@ def publish(
         "check": github.check,
         "issue": github.issue,
         "history": github.history,
+        "slack": lambda: chat("slack", result, context, settings, arguments, environ),
+        "teams": lambda: chat("teams", result, context, settings, arguments, environ),
     }
     for name in wanted:
         try:

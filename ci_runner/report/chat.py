@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import quote
 
 from ci_runner.checks.compare import Change
@@ -137,6 +139,11 @@ def alert_message(alert: Alert) -> Message:
 def address(url: str | None) -> str:
     """An address that may be linked, or nothing."""
     return url if url and _ADDRESS.fullmatch(url) else ""
+
+
+def payload_text(payload: Mapping[str, Any]) -> str:
+    """A payload as it is sent, and as a dry run shows it."""
+    return json.dumps(payload, ensure_ascii=False, indent=1)
 
 
 def _verdict(result: RunResult, context: Context) -> str:

@@ -6,11 +6,10 @@ https://learn.microsoft.com/microsoftteams/platform/webhooks-and-connectors/how-
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ci_runner.report.budget import in_bytes, in_characters
-from ci_runner.report.chat import SHED, Line, Message, Section, Span, address
+from ci_runner.report.chat import SHED, Line, Message, Section, Span, address, payload_text
 from ci_runner.report.markdown import BREAK
 
 LIMIT = 28_000  # 28 KB are allowed; read as bytes of UTF-8 or of UTF-16, whichever is more
@@ -34,7 +33,7 @@ def teams_payload(message: Message, *, brief: bool = False) -> dict[str, Any]:
 
 def weight(payload: dict[str, Any]) -> int:
     """How large a service may find a payload."""
-    text = json.dumps(payload, ensure_ascii=False)
+    text = payload_text(payload)
     return max(in_bytes(text), 2 * in_characters(text))
 
 
