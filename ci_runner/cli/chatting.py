@@ -49,7 +49,7 @@ class Chat:
             held = f"; held back now, since {quiet}" if quiet else ""
             self._say(
                 channel,
-                f"would post, to the address in {channel.url_env}{held}:\n{_texts(channel, message)[0]}",
+                f"would post, to the address in {channel.url_env}{held}:\n{_texts(channel, message, indent=1)[0]}",
             )
         elif quiet:
             self._say(channel, f"not sent, since {quiet}")
@@ -155,13 +155,13 @@ def alert(
     return [*telling.lines, *(f"warning: a chat was not told: {line}" for line in telling.failed)]
 
 
-def _texts(channel: Notify, message: Message) -> list[str]:
+def _texts(channel: Notify, message: Message, *, indent: int | None = None) -> list[str]:
     """What is posted, and the shorter text for a service that finds it too large."""
     if channel.kind == "slack":
         from ci_runner.report.chat_slack import slack_payload as payload
     else:
         from ci_runner.report.chat_teams import teams_payload as payload
-    return [payload_text(payload(message, brief=brief)) for brief in (False, True)]
+    return [payload_text(payload(message, brief=brief), indent=indent) for brief in (False, True)]
 
 
 def _listed(events: Iterable[str]) -> str:

@@ -37,6 +37,7 @@ SHED = (
     ("new", "failures"),
     ("lines", "details"),
 )
+KEPT = 6  # so many of these go before the rest is shortened
 _ADDRESS = re.compile(r"https?://[!#-;=?-Z\[\]_a-z~]{1,1900}")  # no blank, no quote, no angle, no bar
 
 
@@ -73,6 +74,10 @@ class Section:
     items: tuple[Item, ...]
     more: int = 0
 
+    def cut(self, limit: int) -> Section:
+        """The same with so many entries at most."""
+        return replace(self, items=self.items[:limit], more=self.more + max(0, len(self.items) - limit))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -84,10 +89,6 @@ class Message:
     where: Line = ()
     sections: tuple[Section, ...] = ()
     link: tuple[str, str] = ("", "")  # words, address
-
-    def without(self, names: Sequence[str]) -> Message:
-        """The same with fewer sections."""
-        return replace(self, sections=tuple(item for item in self.sections if item.name not in names))
 
 
 def result_message(result: RunResult, context: Context) -> Message:
@@ -116,7 +117,8 @@ def regression_message(result: RunResult, context: Context) -> Message:
     told += [words.plural(slower, "slow-down")] if slower else []
     whole = result_message(result, context)
     return replace(
-        whole.without([section.name for section in whole.sections if section.name not in ("new", "slower")]),
+        whole,
+        sections=tuple(section for section in whole.sections if section.name in ("new", "slower")),
         kind="regression",
         tone="bad" if new else "unsure",
         title=f"{'❌' if new else '⚠️'} {' and '.join(told)}",
@@ -141,9 +143,28 @@ def address(url: str | None) -> str:
     return url if url and _ADDRESS.fullmatch(url) else ""
 
 
-def payload_text(payload: Mapping[str, Any]) -> str:
-    """A payload as it is sent, and as a dry run shows it."""
-    return json.dumps(payload, ensure_ascii=False, indent=1)
+def payload_text(payload: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """A payload as it is sent; with an indent the same for people."""
+    return json.dumps(payload, ensure_ascii=False, indent=indent, separators=None if indent else (",", ":"))
+
+
+def versions(message: Message, *, brief: bool = False) -> Iterator[tuple[Message, list[str]]]:
+    """The message smaller and smaller, each with the names of what it lacks; with `brief` only the smallest.
+
+    Whole sections go first; of the most important ones a few entries stay for as long as there is any room.
+    """
+    least = len(SHED)
+    steps = [(count, None) for count in range(KEPT + 1)] + [(KEPT, 5), (KEPT, 2)]
+    steps += [(count, 2) for count in range(KEPT + 1, least + 1)]
+    for count, entries in steps[-1:] if brief else steps:
+        gone = dict(SHED[:count])
+        kept = tuple(
+            item if entries is None else item.cut(entries)
+            for item in message.sections
+            if item.name not in gone
+        )
+        left = [words for name, words in gone.items() if any(item.name == name for item in message.sections)]
+        yield replace(message, sections=kept), left
 
 
 def _verdict(result: RunResult, context: Context) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from ci_runner.report.budget import in_characters
-from ci_runner.report.chat import SHED, Line, Message, Section, Span, address
+from ci_runner.report.chat import Line, Message, Section, Span, address, versions
 from ci_runner.report.markdown import BREAK
 
 BLOCKS = 50
@@ -31,11 +31,8 @@ _EMOJI = re.compile(r":(?=[\w+'-]+:)")
 
 def slack_payload(message: Message, *, brief: bool = False) -> dict[str, Any]:
     """What is posted; less and less important sections as long as there is no room, and with `brief` none."""
-    shed = SHED if brief else ()
-    for kept in range(len(shed), len(SHED) + 1):
-        gone = dict(SHED[:kept])
-        left = [name for key, name in gone.items() if any(item.name == key for item in message.sections)]
-        payload = _payload(message.without(list(gone)), left)
+    for smaller, left_out in versions(message, brief=brief):
+        payload = _payload(smaller, left_out)
         if _weight(payload) <= ROOM:
             break
     return payload

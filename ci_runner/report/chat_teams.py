@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ci_runner.report.budget import in_bytes, in_characters
-from ci_runner.report.chat import SHED, Line, Message, Section, Span, address, payload_text
+from ci_runner.report.chat import Line, Message, Section, Span, address, payload_text, versions
 from ci_runner.report.markdown import BREAK
 
 LIMIT = 28_000  # 28 KB are allowed; read as bytes of UTF-8 or of UTF-16, whichever is more
@@ -22,10 +22,8 @@ COLOURS = {"good": "Good", "bad": "Attention", "unsure": "Warning"}
 
 def teams_payload(message: Message, *, brief: bool = False) -> dict[str, Any]:
     """What is posted; less and less important sections as long as there is no room, and with `brief` none."""
-    for kept in range(len(SHED) if brief else 0, len(SHED) + 1):
-        gone = dict(SHED[:kept])
-        left = [name for key, name in gone.items() if any(item.name == key for item in message.sections)]
-        payload = _payload(message.without(list(gone)), left)
+    for smaller, left_out in versions(message, brief=brief):
+        payload = _payload(smaller, left_out)
         if weight(payload) <= LIMIT:
             break
     return payload
