@@ -17,6 +17,7 @@ from ci_runner.cli.clouds import book_of, missing_library
 from ci_runner.errors import CiRunnerError, ConfigurationError, MachineError
 from ci_runner.providers.checkup import Check, Examines
 from ci_runner.providers.registry import provider_named
+from ci_runner.providers.stored_keys import stored_keys
 from ci_runner.report import words
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def here(settings: Settings, machines: Sequence[MachineSpec], environ: Mapping[s
     if away:
         found.append(clock(environ))
     found.append(store(settings))
-    return found
+    return [*found, *(Check.warning("stored key", key.text, key.fix) for key in stored_keys(environ))]
 
 
 def configuration(settings: Settings) -> Check:

@@ -121,10 +121,20 @@ def run(arguments: Namespace) -> int:
     if arguments.dry_run:
         print(running.dry_run_text(chosen.plan, arguments.format))
         return running.exit_of_empty(chosen.plan)
+    _warn_of_stored_keys()
     result = _execute(arguments, chosen, machine)
     if arguments.format == "json":
         print(running.json_text(result))
     return result.exit_code
+
+
+def _warn_of_stored_keys() -> None:
+    """Say on stderr, which GitHub reads as well, that a job has keys that last."""
+    from ci_runner.github.commands import command
+    from ci_runner.providers.stored_keys import stored_keys
+
+    for found in stored_keys(os.environ):
+        print(command("warning", f"{found.text}\nfix: {found.fix}", title="stored key"), file=sys.stderr)
 
 
 def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunResult:
