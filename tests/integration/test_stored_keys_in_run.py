@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.projects import make_project
 
@@ -13,7 +14,7 @@ def test_a_run_with_a_stored_key_works_and_draws_a_warning(tmp_path: Path) -> No
     project = make_project(
         tmp_path, {"tests/test_a.py": "def test_a():\n    assert True\n"}, configuration=UNIT
     )
-    key = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "x"}
+    key: dict[str, Any] = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "x"}
     ended = project.ci("run", "--format", "json", GITHUB_ACTIONS="true", **key)
     assert ended.code == 0, ended
     assert ended.json["verdict"] == "passed"
