@@ -43,11 +43,7 @@ def run(arguments: Namespace) -> int:
         values = take_inputs(action, arguments.step, os.environ)
         if "working-directory" in values:
             enter(values["working-directory"], os.environ)
-        if arguments.step in ("plan", "run"):
-            from ci_runner.cli.action_run import with_library
-
-            with_library(action, arguments.step, values, began)
-        return step(action, values)
+        return step(action, values, began)
     except CiRunnerError as error:
         if arguments.step == "report":
             given = [output.name for output in action.outputs if output.step == "report"]
@@ -56,12 +52,15 @@ def run(arguments: Namespace) -> int:
         return error.exit_code
 
 
-def step_of(action: Action, name: str) -> Callable[[Action, Mapping[str, str]], int]:
-    """The function of a step. Raises UsageError for one that the action does not have."""
+def step_of(action: Action, name: str) -> Callable[[Action, Mapping[str, str], Mapping[str, str]], int]:
+    """The function of a step; it takes the inputs, and the variables that it began with.
+
+    Raises UsageError for a step that the action does not have.
+    """
     from ci_runner.cli import action_report, action_run
     from ci_runner.errors import UsageError
 
-    steps: Mapping[str, Callable[[Action, Mapping[str, str]], int]] = {
+    steps: Mapping[str, Callable[[Action, Mapping[str, str], Mapping[str, str]], int]] = {
         "setup": action_run.set_up,
         "plan": action_run.plan,
         "run": action_run.run,
@@ -158,6 +157,22 @@ def keep_records(values: Mapping[str, str], folder: Path, environ: MutableMappin
         environ["CI_RUNNER_STORES__HISTORY"] = place
         settings = dataclasses.replace(settings, stores={**settings.stores, "history": place})
     return settings
+
+
+def with_library(action: Action, step: str, began: Mapping[str, str]) -> None:
+    """Begin the step again with GitHub's library, unless it is there; jobs that never ask GitHub need not install it.
+
+    `began` is the environment that the step began with.
+    """
+    from importlib.util import find_spec
+
+    extras = began.get("CI_RUNNER_EXTRAS", "").split()
+    if "github" in extras or find_spec("github") is not None:
+        return
+    program = str(Path(__file__).resolve().parents[2] / "scripts" / "action")
+    sys.stdout.flush()
+    again = {**began, "CI_RUNNER_EXTRAS": " ".join([*extras, "github"])}
+    os.execve(program, [program, action.name, step], again)  # noqa: S606 - no shell, our own words
 
 
 def words_for(command: str, action: Action, values: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ci_runner.cli.action import command, give, keep_records, temporary, words_for
+from ci_runner.cli.action import command, give, keep_records, temporary, with_library, words_for
 
 if TYPE_CHECKING:
     from ci_runner.cli.action_table import Action
@@ -20,14 +20,13 @@ NUMBERS = ("tests", "passed", "failed", "errored", "skipped", "flaky", "missing"
 MOST_FILES = 10_000
 
 
-def report(action: Action, values: Mapping[str, str]) -> int:
+def report(action: Action, values: Mapping[str, str], began: Mapping[str, str]) -> int:
     """Join, compare, tell; the exit code is what `fail-on` makes of the verdict's."""
     from ci_runner.execution.folder import new_run_id
 
     base = temporary(os.environ)
     out = base / "reports" / f"{action.name}-{new_run_id(time.time())}"
-    if not (asks_github(values) and os.environ.get("GITHUB_TOKEN")):
-        keep_records(values, base, os.environ)
+    prepare(action, values, began, base)
     paths = results_of(action, values, base)
     out.mkdir(parents=True)
     code, told = tell(action, values, paths, out)
@@ -35,8 +34,26 @@ def report(action: Action, values: Mapping[str, str]) -> int:
     return judged(values["fail-on"], code, told)
 
 
+def prepare(action: Action, values: Mapping[str, str], began: Mapping[str, str], base: Path) -> None:
+    """Have GitHub's library where GitHub is asked, and no token where it is not.
+
+    Without a configured history, what there is to compare with is on a branch, which GitHub gives.
+    """
+    place = base / "history"
+    settings = keep_records(values, base, os.environ)
+    is_kept = settings.stores["history"] != str(place)
+    if not os.environ.get("GITHUB_TOKEN"):
+        return
+    if not (is_kept or asks_github(values)):
+        del os.environ["GITHUB_TOKEN"]
+        return
+    if not is_kept:
+        del os.environ["CI_RUNNER_STORES__HISTORY"]
+    with_library(action, "report", began)
+
+
 def asks_github(values: Mapping[str, str]) -> bool:
-    """Whether this step talks to GitHub, so that scripts/action has installed what that takes."""
+    """Whether what is wanted takes GitHub's API; scripts/action installs the library for it then."""
     words = ("comment", "check", "issue", "history")
     return values["fail-on"] == "new" or any(word in values["publish"] for word in words)
 

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci_runner.cli.action import command, give, is_true, keep_records, parts_of, temporary, words_for
+from ci_runner.cli.action import (
+    command,
+    give,
+    is_true,
+    keep_records,
+    parts_of,
+    temporary,
+    with_library,
+    words_for,
+)
 
 if TYPE_CHECKING:
     from ci_runner.cli.action_table import Action
@@ -24,7 +33,7 @@ DESCRIBED = ("machine", "tpu-type", "instance-type")
 ACTION_OF = {"local": "test", "gcp-tpu": "tpu-test", "aws-ec2": "gpu-test"}
 
 
-def set_up(_action: Action, values: Mapping[str, str]) -> int:
+def set_up(_action: Action, values: Mapping[str, str], _began: Mapping[str, str]) -> int:
     """Put a ci-runner that uses this environment in a folder of its own, and that on the PATH of later steps."""
     from ci_runner import __version__
     from ci_runner.errors import MachineError
@@ -54,47 +63,34 @@ def set_up(_action: Action, values: Mapping[str, str]) -> int:
     return 0
 
 
-def plan(action: Action, values: Mapping[str, str]) -> int:
+def plan(action: Action, values: Mapping[str, str], began: Mapping[str, str]) -> int:
     """Choose the suites; the command itself sets the outputs of the matrix."""
     folder = temporary(os.environ)
-    keep_records(values, folder, os.environ)
+    settings = keep_records(values, folder, os.environ)
+    if may_ask(began) and any(machine.provider != "local" for machine in settings.machines.values()):
+        with_library(action, "plan", began)
     path = folder / "plan.json"
     code = command("plan", f"--save-plan={path}", *words_for("plan", action, values))
     give(os.environ, {"plan": str(path)})
     return code
 
 
-def with_library(action: Action, step: str, values: Mapping[str, str], began: Mapping[str, str]) -> None:
-    """Begin the step again with GitHub's library if GitHub may have to be asked who may lease; most jobs need it not.
-
-    `began` is the environment that the step began with.
-    """
-    from importlib.util import find_spec
-
+def may_ask(began: Mapping[str, str]) -> bool:
+    """Whether GitHub may have to be asked who may lease: not for what only people with write access can cause."""
     from ci_runner.github.trust import PROVEN_RUNS
 
-    settings = keep_records(values, temporary(os.environ), os.environ)
-    if step == "plan":
-        here = all(machine.provider == "local" for machine in settings.machines.values())
-    else:
-        here = provider_of(action, values) == "local"
-    proven = began.get("GITHUB_EVENT_NAME") in PROVEN_RUNS and began.get("GITHUB_RUN_ATTEMPT") == "1"
-    extras = began.get("CI_RUNNER_EXTRAS", "").split()
-    if here or proven or "github" in extras or find_spec("github") is not None:
-        return
-    program = str(Path(__file__).resolve().parents[2] / "scripts" / "action")
-    sys.stdout.flush()
-    again = {**began, "CI_RUNNER_EXTRAS": " ".join([*extras, "github"])}
-    os.execve(program, [program, action.name, step], again)  # noqa: S606 - no shell, our own words
+    return began.get("GITHUB_EVENT_NAME") not in PROVEN_RUNS or began.get("GITHUB_RUN_ATTEMPT") != "1"
 
 
-def run(action: Action, values: Mapping[str, str]) -> int:
+def run(action: Action, values: Mapping[str, str], began: Mapping[str, str]) -> int:
     """Run the suites; with results there is a verdict, and the next step says what it means. Otherwise the exit code."""
     from ci_runner.errors import CANCELLED
     from ci_runner.execution.folder import new_run_id
 
     base = temporary(os.environ)
     settings = keep_records(values, base, os.environ)
+    if may_ask(began) and provider_of(action, values) != "local":
+        with_library(action, "run", began)
     name = new_run_id(time.time())
     folder = base / "runs" / f"{action.name}-{name}"
     words = chosen(action, values, settings, base / f"{action.name}-{name}.plan.json")
@@ -104,7 +100,7 @@ def run(action: Action, values: Mapping[str, str]) -> int:
     return 0 if code != CANCELLED and (folder / "results.json").is_file() else code
 
 
-def release(action: Action, values: Mapping[str, str]) -> int:
+def release(action: Action, values: Mapping[str, str], _began: Mapping[str, str]) -> int:
     """Give back whatever this job leased, found by the job's name alone."""
     provider = provider_of(action, values)
     if provider == "local":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulators.ec2.server import Emulator, shut_down
 from tests.emulators.machines import Machines, user
 from tests.emulators.tpu.hall import LoopbackHall
 from tests.emulators.tpu.server import Server
@@ -128,3 +130,51 @@ def test_no_capacity_anywhere_is_told_as_that(tpu: Job) -> None:
         "0",
     )
     assert tpu.left() == []
+
+
+def test_a_gpu_is_leased_used_and_given_back(tmp_path: Path) -> None:
+    project = make_project(tmp_path, TESTS, configuration='[suites.quick]\ntests = ["tests/test_quick.py"]\n')
+    guests: list[Emulator] = []
+    with (
+        Machines(tmp_path / "m", on_shutdown=lambda name: shut_down(guests, name)) as machines,
+        Emulator(machines=machines) as ec2,
+    ):
+        guests.append(ec2)
+        runner = job(tmp_path, project, **ec2.environ)
+        runner.environ |= {
+            "CI_RUNNER_AWS_REGIONS": "us-east-1",
+            "CI_RUNNER_SSH_PORT": str(machines.port),
+            "CI_RUNNER_SSH_USER": user(),
+        }
+        inputs = {
+            "suites": "quick",
+            "instance-type": "g5.xlarge",
+            "zones": "us-east-1a",
+            "publish": "summary",
+        }
+        done = runner.uses("gpu-test", {**inputs, "spot": "true", "max-minutes": "30"})
+        assert [(step.id, step.code) for step in done.steps] == [("run", 0), ("report", 1), ("release", 0)], (
+            done.log
+        )
+        assert (done.outputs["passed"], done.outputs["failed"]) == ("1", "1"), done.log
+        assert done.outputs["lease-id"]
+        assert float(done.outputs["cost-usd"]) > 0
+        assert ec2.world.holdings() == []
+
+
+def test_a_fork_leases_nothing(tpu: Job) -> None:
+    path = Path(tpu.runner.environ["GITHUB_EVENT_PATH"])
+    payload = json.loads(path.read_text())
+    payload["pull_request"]["head"]["repo"] = {
+        "full_name": "stranger/kpt",
+        "default_branch": "main",
+        "fork": True,
+    }
+    payload["pull_request"]["user"] = payload["sender"] = {"login": "stranger", "type": "User"}
+    path.write_text(json.dumps(payload))
+    tpu.runner.environ["GITHUB_ACTOR"] = "stranger"
+    done = tpu.runner.uses("tpu-test", {"suites": "quick", "publish": "summary", "github-token": TOKEN})
+    assert done.step("run").code == 10, done.log
+    assert done.outputs["conclusion"] == "error"
+    assert tpu.world.nodes == {}
+    assert not [call for call in tpu.hub.calls("POST") if "comments" in call]

@@ -101,17 +101,18 @@ def test_fail_on_decides_what_is_red_and_changes_no_output(
 def test_only_new_failures_are_red_if_that_is_asked_for(tmp_path: Path) -> None:
     project = make_project(tmp_path, {"tests/test_a.py": ONE_FAILS}, configuration=UNIT)
     runner = job(tmp_path, project, CI_RUNNER_STORES__HISTORY=str(tmp_path / "history"))
-    assert runner.uses("test", {"fail-on": "new"}).code == 1
+    only_new = {"fail-on": "new", "suites": "unit", "github-token": ""}
+    assert runner.uses("test", only_new).code == 1
     before = runner.environ["GITHUB_SHA"]
     project.write({"README": "changed"})
     project.commit()
     before = push(runner, project, before)
-    known = runner.uses("test", {"fail-on": "new", "suites": "unit"})
+    known = runner.uses("test", only_new)
     assert (known.code, known.outputs["conclusion"]) == (0, "failed"), known.log
     project.write({"tests/test_b.py": "def test_also(): assert False\n"})
     project.commit()
     push(runner, project, before)
-    new = runner.uses("test", {"fail-on": "new", "suites": "unit"})
+    new = runner.uses("test", only_new)
     assert (new.code, new.outputs["failed"]) == (1, "2"), new.log
 
 
@@ -136,11 +137,11 @@ def test_each_action_takes_the_suites_of_its_own_machines(tmp_path: Path) -> Non
     described = runner.uses("benchmark", {"suites": "unit", "machine": "tpu"})
     assert described.step("run").code == 2
     assert 'the machine "tpu" is of gcp-tpu, and the action benchmark uses local' in described.log
-    nothing = runner.uses("gpu-test")
+    nothing = runner.uses("gpu-test", {"publish": "summary"})
     assert nothing.step("run").code == 2
     assert "fix: give the input instance-type" in nothing.log
     plan = runner.uses("plan", {"suites": "unit"})
-    other = runner.uses("tpu-test", {"plan": plan.outputs["plan"]})
+    other = runner.uses("tpu-test", {"plan": plan.outputs["plan"], "publish": "summary"})
     assert [step.id for step in other.steps] == ["run", "report", "release"]
     assert (other.step("run").code, other.outputs["conclusion"], other.outputs["tests"]) == (0, "passed", "0")
 
@@ -179,7 +180,7 @@ def test_a_report_reads_foreign_files_by_pattern(scratch: Runner) -> None:
     )
     assert (done.code, done.outputs["conclusion"]) == (1, "failed"), done.log
     assert numbers(done) == ["2", "1", "1", "0", "0", "0", "0"]
-    none = scratch.uses("report", {"files": "**/nothing.xml", "fail-on": "never"})
+    none = scratch.uses("report", {"files": "**/nothing.xml", "fail-on": "never", "publish": "summary"})
     assert (none.code, none.outputs["conclusion"]) == (2, "error"), none.log
     assert 'no file is meant by "**/nothing.xml"' in none.log
     assert scratch.uses("report", {"publish": "summary"}).code == 9  # no results at all are never green
@@ -236,6 +237,8 @@ def test_no_input_can_execute_or_set_anything(scratch: Runner, name: str) -> Non
     (scratch.workspace / "junit.xml").write_text(JUNIT.format(name="red", inner="<failure/>"))
     given = {"publish": "summary,annotations", "files": "junit.xml"} if action == "report" else {}
     text = ONE_LINE.format(folder=marks) + ("" if item.kind == "text" else LINES)
+    if action in ("tpu-test", "gpu-test"):
+        given = {"publish": "summary"}
     done = scratch.uses(action, {**given, name: text})
     assert done.code != 0 or name == "use-python-test-runner", done.log  # which means the shell runner then
     assert list(marks.iterdir()) == [], done.log

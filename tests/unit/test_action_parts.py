@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_runner.cli import action, action_run
-from ci_runner.cli.action import enter, is_positive, parsed, temporary, words_for
-from ci_runner.cli.action_report import asks_github, globbed, judged, matching, plain
-from ci_runner.cli.action_run import part_name, with_library
+from ci_runner.cli.action import enter, is_positive, parsed, step_of, temporary, with_library, words_for
+from ci_runner.cli.action_report import asks_github, globbed, judged, matching, plain, prepare
+from ci_runner.cli.action_run import part_name
 from ci_runner.cli.action_table import ACTIONS
 from ci_runner.cli.main import main
-from ci_runner.errors import UsageError
+from ci_runner.errors import CiRunnerError, UsageError
 from ci_runner.report.parts import KEY
 
 TPU = '[machines.tpu]\nprovider = "gcp-tpu"\ntype = "v6e-1"\n'
@@ -152,20 +152,28 @@ class Again(Exception):  # noqa: N818 - no fault
     """The step began again."""
 
 
+PULL = {"GITHUB_EVENT_NAME": "pull_request"}
+KEPT = '[stores]\nhistory = "records"\n'
+
+
 @pytest.mark.parametrize(
-    ("name", "configuration", "event", "again"),
+    ("name", "step", "configuration", "event", "again"),
     [
-        ("plan", TPU, {"GITHUB_EVENT_NAME": "pull_request"}, True),
-        ("plan", "", {"GITHUB_EVENT_NAME": "pull_request"}, False),
-        ("plan", TPU, {"GITHUB_EVENT_NAME": "push"}, False),
-        ("plan", TPU, {"GITHUB_EVENT_NAME": "push", "GITHUB_RUN_ATTEMPT": "2"}, True),
-        ("plan", TPU, {"GITHUB_EVENT_NAME": "pull_request", "CI_RUNNER_EXTRAS": "stores github"}, False),
-        ("tpu-test", "", {"GITHUB_EVENT_NAME": "pull_request_target", "CI_RUNNER_EXTRAS": "gcp ssh"}, True),
-        ("test", TPU, {"GITHUB_EVENT_NAME": "pull_request"}, False),
+        ("plan", "plan", TPU, PULL, True),
+        ("plan", "plan", "", PULL, False),
+        ("plan", "plan", TPU, {"GITHUB_EVENT_NAME": "push"}, False),
+        ("plan", "plan", TPU, {"GITHUB_EVENT_NAME": "push", "GITHUB_RUN_ATTEMPT": "2"}, True),
+        ("plan", "plan", TPU, {**PULL, "CI_RUNNER_EXTRAS": "stores github"}, False),
+        ("tpu-test", "run", "", {"GITHUB_EVENT_NAME": "issue_comment", "CI_RUNNER_EXTRAS": "gcp ssh"}, True),
+        ("test", "run", TPU, PULL, False),
+        ("test", "report", "", PULL, False),
+        ("test", "report", KEPT, PULL, True),
+        ("report", "report", "", PULL, True),
     ],
 )
 def test_the_library_for_github_is_installed_where_github_may_be_asked(
     name: str,
+    step: str,
     configuration: str,
     event: dict[str, str],
     again: bool,
@@ -182,11 +190,13 @@ def test_the_library_for_github_is_installed_where_github_may_be_asked(
     (tmp_path / "ci-runner.toml").write_text(configuration)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUNNER_TEMP", str(tmp_path / "t"))
+    monkeypatch.setenv("GITHUB_TOKEN", "t")
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    step = "plan" if name == "plan" else "run"
+    monkeypatch.setattr(action_run, "command", lambda *_words: 0)
+    values = defaults(name, step) | ({"results-folder": ""} if step == "report" else {})
     try:
-        with_library(ACTIONS[name], step, defaults(name, step), began)
+        step_of(ACTIONS[name], step)(ACTIONS[name], values, began)
     except Again:
         ((program, words, environ),) = seen
         assert (program, words) == ("action", [name, step])
@@ -195,16 +205,28 @@ def test_the_library_for_github_is_installed_where_github_may_be_asked(
             "github",
         ]
         assert environ.items() <= began.items()
+    except CiRunnerError:
+        assert not again  # nothing is here to be planned, run or told of
     assert bool(seen) is again
 
 
-def test_the_library_that_is_there_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_asks_nobody_has_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RUNNER_TEMP", str(tmp_path))
+    for publish, place, token in (
+        ("summary", str(tmp_path / "history"), None),
+        ("summary comment", None, "t"),
+        ("summary, history", None, "t"),
+    ):
+        monkeypatch.setenv("GITHUB_TOKEN", "t")
+        monkeypatch.delenv("CI_RUNNER_STORES__HISTORY", raising=False)
+        prepare(ACTIONS["test"], defaults("test", "report", publish=publish), {}, tmp_path)
+        assert os.environ.get("CI_RUNNER_STORES__HISTORY") == place
+        assert os.environ.get("GITHUB_TOKEN") == token
+
+
+def test_the_library_that_is_there_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execve", lambda *_words: pytest.fail("nothing is missing"))
-    with_library(
-        ACTIONS["tpu-test"], "run", defaults("tpu-test", "run"), {"GITHUB_EVENT_NAME": "pull_request"}
-    )
+    with_library(ACTIONS["tpu-test"], "run", {"GITHUB_EVENT_NAME": "pull_request"})
 
 
 def test_records_stay_out_of_the_checkout_unless_they_have_a_place(
@@ -242,7 +264,7 @@ def test_what_gives_nothing_back_and_what_is_no_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     local = defaults("benchmark", "release", platform="local")
-    assert action_run.release(ACTIONS["benchmark"], local) == 0
+    assert action_run.release(ACTIONS["benchmark"], local, {}) == 0
     assert main(["action", "test", "nothing"]) == 2
     assert "the action test has no step" in capsys.readouterr().err
 
