@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,8 +86,15 @@ def compare(suites: Sequence[SuiteResult], bases: Mapping[str, Base]) -> Compari
     names = {suite.selection.suite.name for suite in suites if suite.cases}
     lacking = sorted(name for name in names if name not in bases or bases[name].outcomes is None)
     return Comparison(
-        **{kind: tuple(changes) for kind, changes in found.items()}, bases=bases, without_base=tuple(lacking)
+        **{kind: tuple(changes) for kind, changes in found.items()},
+        bases={name: _without_tests(base) for name, base in bases.items()},
+        without_base=tuple(lacking),
     )
+
+
+def _without_tests(base: Base) -> Base:
+    """What readers are told of a base; its tests have been compared, and there may be very many."""
+    return dataclasses.replace(base, outcomes=base.outcomes and {}, flaky=frozenset())
 
 
 def _is_whole(suite: SuiteResult) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from sys import intern
 from typing import TYPE_CHECKING
 
 from ci_runner.checks.compare import Base
@@ -96,7 +97,10 @@ def _read(store: Store, suite: str, parts: Sequence[Stored], distance: int) -> B
     flaky = set()
     for part in parts:
         for case in load_cases(store, part.record):
-            outcomes[case["id"]] = "quarantined" if case.get("quarantined") else str(case.get("outcome"))
+            # one object for each word: a base has as many outcomes as the project has tests
+            outcomes[case["id"]] = (
+                "quarantined" if case.get("quarantined") else intern(str(case.get("outcome")))
+            )
             if case.get("flaky"):
                 flaky.add(case["id"])
     first = parts[0].record

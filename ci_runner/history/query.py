@@ -8,7 +8,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -208,6 +208,18 @@ def load_cases(
             )
 
 
+def _values(lines: Sequence[bytes]) -> Iterator[Any]:
+    """The values of lines of JSON, read in one go; where that fails, one by one up to the one that is broken."""
+    try:
+        found = json.loads(b"[" + b",".join(lines) + b"]")
+    except ValueError:
+        found = ()
+    if len(found) == len(lines):
+        yield from found
+    else:
+        yield from map(json.loads, lines)
+
+
 def _lines(file: gzip.GzipFile) -> Iterator[dict[str, Any]]:
     rest, total = b"", 0
     while chunk := file.read(CHUNK):
@@ -215,8 +227,7 @@ def _lines(file: gzip.GzipFile) -> Iterator[dict[str, Any]]:
         if total > MAX_CASES:
             raise ValueError(f"larger than {MAX_CASES >> 30} GB")
         *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            value = json.loads(line)
+        for value in _values(lines):
             if not isinstance(value, dict) or not isinstance(value.get("id"), str):
                 raise BadRecord("a line is no case")
             yield value

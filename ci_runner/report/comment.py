@@ -106,9 +106,10 @@ def comment_values(result: RunResult, context: Context) -> dict[str, Any]:
     """Everything that the template prints."""
     found = context.comparison
     cases = {
-        (suite.selection.id, case.id): (suite.selection, case)
+        (name, case.id): (suite.selection, case)
         for suite in result.suites
-        for case in suite.cases
+        for name in (suite.selection.id,)
+        for case in explain.red_cases(suite)
     }
     lacking = set(found.without_base) if found.bases is not None else None
     uncompared = [

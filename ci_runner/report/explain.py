@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ci_runner import errors
-from ci_runner.model import AttemptState, CaseResult, Outcome, Problem, RunResult, SuiteResult, Verdict
+from ci_runner.model import AttemptState, CaseResult, Problem, RunResult, SuiteResult, Verdict
 from ci_runner.report.excerpt import stack_top
+from ci_runner.report.notable import notable
 from ci_runner.report.words import duration, number, plural, reproduce
 
-RED = (Outcome.FAILED, Outcome.ERRORED)
 # Exit codes that mean that no test is to blame: the first words of every surface say so.
 NOT_TESTED: dict[int, str] = {
     errors.NO_CAPACITY: "no machine was to be had",
@@ -101,7 +101,7 @@ def explain_suite(suite: SuiteResult, *, cancelled: bool = False) -> Iterator[Ex
     """The explanations of one suite; none if it passed or failed in the ordinary way."""
     subject = suite.selection.id
     problems = fatal_problems(suite)
-    hung = [case for case in suite.cases if case.interrupted]
+    hung = list(notable(suite.cases).interrupted)
     last = suite.attempts[-1] if suite.attempts else None
     if cancelled and suite.verdict is not Verdict.PASSED:
         yield Explanation(
@@ -193,4 +193,4 @@ def _is_cancelled(result: RunResult) -> bool:
 
 def red_cases(suite: SuiteResult) -> list[CaseResult]:
     """Failed and errored tests that count, in the order in which they ran."""
-    return [case for case in suite.cases if case.outcome in RED and not case.quarantined]
+    return list(notable(suite.cases).red)

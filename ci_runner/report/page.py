@@ -15,6 +15,7 @@ from ci_runner.model import CaseResult, RunResult, SuiteResult
 from ci_runner.report import explain, view, words
 from ci_runner.report.excerpt import clip
 from ci_runner.report.markdown import TEMPLATES
+from ci_runner.report.notable import RED
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -260,7 +261,7 @@ def _parts(result: RunResult) -> list[tuple[str, str]]:
 
 def word_of(case: CaseResult) -> str:
     """The one word under which a case is listed."""
-    if case.quarantined and case.outcome in explain.RED:
+    if case.quarantined and case.outcome in RED:
         return "quarantined"
     if case.flaky:
         return "flaky"

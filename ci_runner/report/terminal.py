@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ci_runner.github.commands import StopCommands, neutralise, one_line
-from ci_runner.model import AttemptState, Outcome, Verdict
+from ci_runner.model import AttemptState, Verdict
 from ci_runner.report import explain, words
+from ci_runner.report.notable import RED
 
 if TYPE_CHECKING:
     from ci_runner.model import (
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 20  # of each suite; the report has them all
 HEARTBEAT_SECONDS = 30.0  # a log that is silent for longer looks like a hang
 MESSAGE_LIMIT = 160
-RED = (Outcome.FAILED, Outcome.ERRORED)
 STYLES = {
     "passed": "32",
     "failed": "31",

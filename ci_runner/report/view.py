@@ -12,7 +12,6 @@ from ci_runner.model import (
     CaseResult,
     Lease,
     LeaseState,
-    Outcome,
     Problem,
     RunResult,
     Selection,
@@ -21,6 +20,7 @@ from ci_runner.model import (
 )
 from ci_runner.report import explain, words
 from ci_runner.report.excerpt import clip, tail, traceback_excerpt
+from ci_runner.report.notable import SLOWEST, notable
 
 SYMBOLS = {"passed": "✅", "failed": "❌", "nothing due": "✅"}
 
@@ -138,42 +138,25 @@ def _by_weight(result: RunResult) -> list[str]:
     return [f"{words.number(value)} {word}" for value, word in weighed if value]
 
 
-def slowest(result: RunResult, limit: int = 10) -> list[tuple[Selection, CaseResult]]:
+def slowest(result: RunResult, limit: int = SLOWEST) -> list[tuple[Selection, CaseResult]]:
     """The tests that took longest, if they took long enough to matter (50 ms)."""
-    timed = (
-        (case.duration_seconds, -i, suite.selection, case)
-        for suite in result.suites
-        for i, case in enumerate(suite.cases)
-        if case.duration_seconds >= 0.05
-    )
-    return [
-        (selection, case) for _, _, selection, case in heapq.nlargest(limit, timed, key=lambda item: item[:2])
-    ]
+    found = [(suite.selection, case) for suite in result.suites for case in notable(suite.cases).slowest]
+    return heapq.nlargest(min(limit, SLOWEST), found, key=lambda item: item[1].duration_seconds)
 
 
 def flaky(result: RunResult) -> list[tuple[Selection, CaseResult]]:
     """Tests that failed and passed on the same commit."""
-    return [(suite.selection, case) for suite in result.suites for case in suite.cases if case.flaky]
+    return [(suite.selection, case) for suite in result.suites for case in notable(suite.cases).flaky]
 
 
 def quarantined(result: RunResult) -> list[tuple[Selection, CaseResult]]:
     """Failures that are shown and not red."""
-    return [
-        (suite.selection, case)
-        for suite in result.suites
-        for case in suite.cases
-        if case.quarantined and case.outcome in explain.RED
-    ]
+    return [(suite.selection, case) for suite in result.suites for case in notable(suite.cases).quarantined]
 
 
 def missing(result: RunResult) -> list[tuple[Selection, CaseResult]]:
     """Tests that were expected and never ended; those that were running come first."""
-    found = [
-        (suite.selection, case)
-        for suite in result.suites
-        for case in suite.cases
-        if case.outcome is Outcome.MISSING
-    ]
+    found = [(suite.selection, case) for suite in result.suites for case in notable(suite.cases).missing]
     return sorted(found, key=lambda item: not item[1].interrupted)
 
 
