@@ -57,7 +57,7 @@ class Chat:
             self._send(channel, message)
 
     def _send(self, channel: Notify, message: Message) -> None:
-        from ci_runner.report.chat_send import deliver, webhook_address
+        from ci_runner.report.publish.chat_send import deliver, webhook_address
 
         secret = self.environ.get(channel.url_env, "")
         if not secret.strip():
@@ -87,7 +87,7 @@ class Chat:
         if channel.at_most is None:
             return True, ""
         from ci_runner.history.store import open_store, usual_location
-        from ci_runner.report.chat_limit import claim
+        from ci_runner.report.publish.chat_limit import claim
 
         try:
             store = open_store(usual_location(self.settings.stores, self.environ), self.settings.root)

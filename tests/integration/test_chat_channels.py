@@ -18,8 +18,8 @@ from ci_runner.config.settings import Notify, Settings
 from ci_runner.errors import ConfigurationError
 from ci_runner.model import Event, Lane, RunResult
 from ci_runner.report.chat import Alert
-from ci_runner.report.chat_send import deliver, exchange
 from ci_runner.report.comment import Context
+from ci_runner.report.publish.chat_send import deliver, exchange
 from tests import report_samples as samples
 from tests.projects import Project, make_project
 from tests.webhook_kit import PATH, Act, Hook, webhook

@@ -18,9 +18,9 @@ from ci_runner.checks.compare import Change, Comparison
 from ci_runner.config.settings import Notify
 from ci_runner.history.store import Conflict, FolderStore, MemoryStore
 from ci_runner.model import Event, Lane, RunResult
-from ci_runner.report.chat_limit import claim
 from ci_runner.report.chat_rules import events_of, is_of_branch, message_for, passes, quiet_span
 from ci_runner.report.comment import Context
+from ci_runner.report.publish.chat_limit import claim
 from tests import report_samples as samples
 
 ONE = (Change(selection="unit", suite="unit", test="tests/test_plan.py::test_label_added_later"),)

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from ci_runner.report.chat_send import Answer, _failed, _read, _seconds, deliver, webhook_address
+from ci_runner.report.publish.chat_send import Answer, _failed, _read, _seconds, deliver, webhook_address
 
 SECRET = "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX"
 
