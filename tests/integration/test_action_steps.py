@@ -84,10 +84,8 @@ def test_nothing_is_written_into_the_checkout_or_on_path(scratch: Runner) -> Non
     [
         ({"suites": "unit", "fail-on": "never"}, 0),
         ({"test-config": "unit", "fail-on": "incomplete"}, 0),
-        (
-            {"test-path": "tests/test_a.py", "fail-on": "new"},
-            1,
-        ),  # with nothing to compare, every failure is new
+        # with nothing to compare, every failure is new
+        ({"test-path": "tests/test_a.py", "fail-on": "new", "github-token": ""}, 1),
     ],
 )
 def test_fail_on_decides_what_is_red_and_changes_no_output(
