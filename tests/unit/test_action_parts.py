@@ -260,6 +260,45 @@ def test_a_folder_that_is_not_there_is_an_error_that_names_it(
         temporary({"RUNNER_TEMP": str(tmp_path / "file")})
 
 
+@pytest.mark.parametrize(
+    ("name", "configuration", "given", "words"),
+    [
+        ("tpu-test", TPU, {}, ["--test-path=tests", "--machine=tpu"]),
+        ("tpu-test", TPU + TPU.replace("tpu]", "big]"), {}, "one of big, tpu"),
+        ("tpu-test", "", {}, "give the input tpu-type"),
+        ("gpu-test", TPU, {}, "give the input instance-type"),
+        ("gpu-test", TPU, {"instance_type": "g5.xlarge"}, ["--test-path=tests", "--instance-type=g5.xlarge"]),
+        (
+            "gpu-test",
+            TPU,
+            {"machine": "tpu"},
+            "use the action tpu-test, or the action benchmark with platform: gcp",
+        ),
+        ("test", TPU, {}, ["--test-path=tests"]),
+        ("benchmark", TPU, {"platform": "gcp", "machine": "tpu"}, ["--test-path=tests", "--machine=tpu"]),
+        ("benchmark", TPU, {"test_path": ""}, "name a suite"),
+    ],
+)
+def test_tests_without_a_suite_run_on_the_one_machine_that_can_be_meant(
+    name: str,
+    configuration: str,
+    given: dict[str, str],
+    words: list[str] | str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "ci-runner.toml").write_text(configuration)
+    monkeypatch.chdir(tmp_path)
+    settings = action.keep_records({}, tmp_path, {})
+    values = defaults(name, "run", **{"test_path": "tests", **given})
+    if isinstance(words, list):
+        assert action_run.chosen(ACTIONS[name], values, settings, tmp_path / "plan.json") == words
+    else:
+        with pytest.raises(UsageError) as raised:
+            action_run.chosen(ACTIONS[name], values, settings, tmp_path / "plan.json")
+        assert words in (raised.value.fix or "")
+
+
 def test_what_gives_nothing_back_and_what_is_no_step(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
