@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ci_runner.errors import CiRunnerError, ConfigurationError
-from ci_runner.report.chat import Alert, Message, alert_message, payload_text
+from ci_runner.report.chat import Alert, Message, alert_message, cost_alert, payload_text
 
 if TYPE_CHECKING:
     from ci_runner.config.settings import Notify, Settings
@@ -118,7 +118,7 @@ def chat(
     arguments: Namespace,
     environ: Mapping[str, str],
 ) -> str:
-    """Tell all channels of a service about a run. Raises Unsent if one that should have heard of it did not."""
+    """Tell all channels of a service about a run and its costs. Raises Unsent if one that should have heard did not."""
     from ci_runner.report import chat_rules
 
     channels = [channel for channel in settings.notify.values() if channel.kind == kind]
@@ -128,8 +128,10 @@ def chat(
             fix=f'add [notify.NAME] with kind = "{kind}" and url-env; docs/how-to/chat.md shows how',
         )
     telling = Chat(settings, environ, dry_run=arguments.dry_run)
-    events = chat_rules.events_of(result, context)
+    events, costs = chat_rules.events_of(result, context), cost_alert(result, context)
     for channel in channels:
+        if costs is not None and costs.kind in channel.events:
+            telling.tell(channel, alert_message(costs), [costs.kind], urgent=costs.urgent)
         message = chat_rules.message_for(channel, result, context)
         if message is None:
             telling.lines.append(

@@ -14,7 +14,7 @@ from ci_runner.checks.compare import Change
 from ci_runner.github.commands import one_line
 from ci_runner.model import CaseResult, RunResult, Selection, SuiteResult
 from ci_runner.report import explain, view, words
-from ci_runner.report.comment import Context, source_url
+from ci_runner.report.comment import Context, money_line, source_url
 from ci_runner.report.markdown import BREAK
 from ci_runner.report.parts import Part, first_line
 
@@ -23,11 +23,13 @@ EXPLAINED = 5
 TOLD = 160  # characters of a test's message
 NAME = 200  # characters of a test's name
 COMMAND = 400
+MARKS = (0.75, 0.9, 1.0)  # shares of a month's budget that are worth an alert
 # Sections that may go when there is no room, the least important first, with their names for readers.
 SHED = (
     ("flaky", "flaky tests"),
     ("fixed", "fixed tests"),
     ("missing", "missing tests"),
+    ("money", "what was spent"),
     ("still", "failures that were there before"),
     ("notes", "notes"),
     ("suites", "suites"),
@@ -37,7 +39,7 @@ SHED = (
     ("new", "failures"),
     ("lines", "details"),
 )
-KEPT = 6  # so many of these go before the rest is shortened
+KEPT = 7  # so many of these go before the rest is shortened
 _ADDRESS = re.compile(r"https?://[!#-;=?-Z\[\]_a-z~]{1,1900}")  # no blank, no quote, no angle, no bar
 
 
@@ -122,6 +124,26 @@ def regression_message(result: RunResult, context: Context) -> Message:
         kind="regression",
         tone="bad" if new else "unsure",
         title=f"{'❌' if new else '⚠️'} {' and '.join(told)}",
+    )
+
+
+def cost_alert(result: RunResult, context: Context) -> Alert | None:
+    """The alert of the one run whose cost took the month's budget over a mark; the runs after it stay silent."""
+    money, cost = context.money, result.cost_usd
+    if not money.limit or money.spent is None:
+        return None
+    after, before = money.spent / money.limit, (money.spent - cost) / money.limit
+    crossed = [mark for mark in MARKS if before < mark <= after]
+    if not crossed:
+        return None
+    return Alert(
+        kind="cost",
+        title=f"{money.budget} has spent {after:.0%} of its {words.money(money.limit)} for this month",
+        lines=(
+            f"{words.money(money.spent)} so far, {words.money(cost)} of it by this run of {result.developer}",
+        ),
+        link=context.run_url or "",
+        urgent=after >= 1,
     )
 
 
@@ -224,6 +246,8 @@ def _sections(result: RunResult, context: Context) -> Iterator[Section]:
     for name, title, changes in (("still", "Still broken", found.still), ("fixed", "Fixed", found.fixed)):
         yield _listed(name, title, [_named(item.suite, item.test) for item in changes])
     yield _listed("suites", "Suites", [_suite(suite) for suite in result.suites])
+    money = one_line(money_line(result, context.money), 300)
+    yield _listed("money", "Money", [(Span(money),)] if money else [])
     for name, title, pairs in (
         ("missing", "Never finished", view.missing(result)),
         ("flaky", "Flaky", view.flaky(result)),

@@ -135,7 +135,7 @@ def comment_values(result: RunResult, context: Context) -> dict[str, Any]:
         "without_base": found.without_base,
         "added": words.plural(len(found.added), "test") if found.added else "",
         "removed": words.plural(len(found.removed), "test") if found.removed else "",
-        "money": _money(result, context.money),
+        "money": money_line(result, context.money),
         "again": _again(result),
         "run_url": context.run_url,
         "slower": [Trusted(line) for line in context.slower],
@@ -221,7 +221,8 @@ def _base_line(base: Base) -> str:
     return f"{base.suite} with {base.commit[:7]}{far} (run of {base.timestamp})"
 
 
-def _money(result: RunResult, money: Money) -> str:
+def money_line(result: RunResult, money: Money) -> str:
+    """What the run, the pull request and the budget have cost, as far as that is known; the budget's name is foreign."""
     parts = [f"{words.money(result.cost_usd)} now"] if result.cost_usd else []
     if money.pull_request is not None:
         parts.append(f"{words.money(money.pull_request)} for this pull request")

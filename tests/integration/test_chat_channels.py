@@ -18,7 +18,7 @@ from ci_runner.config.settings import Notify, Settings
 from ci_runner.errors import ConfigurationError
 from ci_runner.model import Event, Lane, RunResult
 from ci_runner.report.chat import Alert
-from ci_runner.report.comment import Context
+from ci_runner.report.comment import Context, Money
 from ci_runner.report.publish.chat_send import deliver, exchange
 from tests import report_samples as samples
 from tests.projects import Project, make_project
@@ -190,6 +190,25 @@ def test_an_alert_goes_to_the_channels_that_want_it_and_its_failure_is_a_line(tm
     ]
     card = hook.payloads[0]["attachments"][0]["content"]
     assert card["body"][0]["inlines"][0]["color"] == "Attention"
+
+
+def test_the_run_that_spends_the_budget_raises_an_alert_beside_its_result(tmp_path: Path) -> None:
+    result = dataclasses.replace(samples.red(), cost_usd=3.0)
+    context = Context(money=Money(budget="kernels", spent=101.0, limit=100.0))
+    settings = settings_of(tmp_path, channel(), channel(name="money", events=("cost",)))
+    with webhook() as hook:
+        told = chat("slack", result, context, settings, Namespace(dry_run=False), {"HOOK": hook.url})
+    assert told.splitlines() == [
+        "slack: team: sent",
+        "slack: team: sent",
+        "slack: money: sent",
+        "slack: money: not sent, since it is told of cost only",
+    ]
+    assert [payload["text"][:20] for payload in hook.payloads] == [
+        "⚠️ kernels has spent",
+        "❌ 2 failed · 1,001 p",
+        "⚠️ kernels has spent",
+    ]
 
 
 def test_a_limit_holds_over_processes_and_what_is_over_it_is_said(tmp_path: Path) -> None:

@@ -24,13 +24,14 @@ from ci_runner.report.chat import (
     Span,
     address,
     alert_message,
+    cost_alert,
     is_regression,
     regression_message,
     result_message,
 )
 from ci_runner.report.chat_slack import BLOCKS, HEADER, TEXT, escaped, slack_payload
 from ci_runner.report.chat_teams import LIMIT, teams_payload, weight
-from ci_runner.report.comment import Context
+from ci_runner.report.comment import Context, Money
 from tests import golden
 from tests import report_samples as samples
 
@@ -234,6 +235,48 @@ def test_an_alert_is_as_expected() -> None:
     )
     golden.check("chat-cost.slack.json", pretty(slack_payload(alert_message(alert))))
     golden.check("chat-cost.teams.json", pretty(teams_payload(alert_message(alert))))
+
+
+@pytest.mark.parametrize(
+    ("spent", "share", "urgent"),
+    [
+        (70.0, None, False),
+        (75.0, "75 %", False),
+        (77.4, "77 %", False),
+        (80.0, None, False),  # the run before crossed the mark
+        (91.0, "91 %", False),
+        (99.9, None, False),
+        (100.0, "100 %", True),
+        (104.9, "105 %", True),
+        (106.0, None, False),
+        (None, None, False),
+    ],
+)
+def test_the_run_that_takes_the_budget_over_a_mark_raises_one_alert(
+    spent: float | None, share: str | None, urgent: bool
+) -> None:
+    result = dataclasses.replace(samples.green(), cost_usd=5.0)
+    money = Money(budget="kernels", spent=spent, limit=100.0)
+    found = cost_alert(result, Context(money=money, run_url="https://x/run"))
+    if share is None:
+        assert found is None
+        return
+    assert found is not None
+    assert (found.kind, found.urgent, found.link) == ("cost", urgent, "https://x/run")
+    assert found.title == f"kernels has spent {share.replace(' ', '')} of its $100.00 for this month"
+    assert found.lines == (f"${spent:.2f} so far, $5.00 of it by this run of alice",)
+
+
+def test_a_budget_that_is_not_known_raises_no_alert_and_one_that_is_stands_in_the_message() -> None:
+    result = dataclasses.replace(samples.green(), cost_usd=5.0)
+    assert cost_alert(result, Context()) is None
+    assert cost_alert(result, Context(money=Money(budget="kernels", spent=5.0, limit=0.0))) is None
+    money = Money(budget="<!channel>", spent=80.0, limit=100.0, pull_request=7.0)
+    payload = slack_payload(result_message(result, Context(money=money)))
+    check_slack(payload)
+    assert "$5.00 now, $7.00 for this pull request, &lt;!channel&gt; $80.00 of $100.00" in shown_by_slack(
+        payload
+    )
 
 
 def test_the_first_line_is_the_verdict_and_its_first_words_say_that_nothing_was_tested() -> None:
