@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ci_runner.config.environment import environment_lines
 from ci_runner.config.sources import LOCAL_FILE, PREFIX, TEAM_FILE
 from ci_runner.config.tables import (
     AlertTable,
@@ -86,6 +87,7 @@ def reference_text() -> str:
         field = RootTable.model_fields[name]
         inside = typing.get_args(field.annotation)
         parts.append(f"| `[{field.alias}]` | {_name_of(inside[1])} by name | {field.description} |\n")
+    parts.append("\n" + "\n".join(environment_lines()) + "\n")
     return "".join(parts)
 
 
