@@ -19,6 +19,7 @@ GREEN_RUNS = 3  # on every platform that was red, before an issue is closed
 MOST_NEW = 10  # new failures in one run; more are one cause and one issue
 COMMENT_SECONDS = 24 * 3600.0
 RUNS_KEPT = 20
+NAME_LIMIT = 500
 FLOOD = "flood"
 INFRASTRUCTURE = "infrastructure"
 # exit codes that are nobody's test: they get an issue of their own
@@ -90,6 +91,13 @@ def fingerprint(suite: str, test: str, message: str) -> str:
     return hashlib.sha256(f"{suite}\0{test}\0{plain}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
+def short(name: str) -> str:
+    """A name as an issue remembers it: what is very long is cut, and told apart by a hash."""
+    if len(name) <= NAME_LIMIT:
+        return name
+    return f"{name[: NAME_LIMIT - 17]}~{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:16]}"
+
+
 def seen(result: RunResult, *, run: str, at: float, last_good: Mapping[str, str] | None = None) -> Seen:
     """What a run says about issues; `last_good` is the commit by suite with which the run was compared."""
     commit = result.plan.event.commit or ""
@@ -98,7 +106,7 @@ def seen(result: RunResult, *, run: str, at: float, last_good: Mapping[str, str]
     healthy = set()
     platforms = {}
     for suite in result.suites:
-        name = suite.selection.suite.name
+        name = short(suite.selection.suite.name)
         platforms[name] = suite.selection.suite.machine
         if suite.exit_code in CAUSES:
             found = _infrastructure(suite, commit, run)
@@ -106,7 +114,7 @@ def seen(result: RunResult, *, run: str, at: float, last_good: Mapping[str, str]
             continue
         healthy.add(name)
         passed.setdefault(name, set()).update(
-            case.id for case in suite.cases if case.outcome.value == "passed" and not case.flaky
+            short(case.id) for case in suite.cases if case.outcome.value == "passed" and not case.flaky
         )
         for case in suite.cases:
             if case.outcome.value in ("failed", "errored") and not case.quarantined:
@@ -124,11 +132,11 @@ def seen(result: RunResult, *, run: str, at: float, last_good: Mapping[str, str]
 
 
 def _of_case(suite: SuiteResult, case: CaseResult, commit: str, run: str, last_good: str) -> Tracked:
-    name, message = suite.selection.suite.name, case.message or ""
+    name, message = short(suite.selection.suite.name), case.message or ""
     return Tracked(
         suite=name,
         fingerprint=fingerprint(name, case.id, message),
-        test=case.id,
+        test=short(case.id),
         message=message[:300],
         first_bad=commit,
         last_bad=commit,

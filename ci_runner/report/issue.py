@@ -58,6 +58,7 @@ def issue_of(
     server: str = "https://github.com",
     suspects: Sequence[Suspect] = (),
     green_runs: int = GREEN_RUNS,
+    room: int = ROOM,
 ) -> IssueText:
     """The issue that stands for a failure after a step."""
     tracked = step.tracked
@@ -85,8 +86,8 @@ def issue_of(
         "command": _command(tracked),
         "green_runs": green_runs,
     }
-    room = ROOM - in_characters(mark) - 1
-    body = fit(environment().get_template("issue.md.j2"), values, ORDER, SHED, room, in_characters)
+    left = room - in_characters(mark) - 1
+    body = fit(environment().get_template("issue.md.j2"), values, ORDER, SHED, left, in_characters)
     return IssueText(title=_title(tracked), body=f"{mark}\n{body}", labels=_labels(tracked))
 
 
