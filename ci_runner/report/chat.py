@@ -246,8 +246,9 @@ def _sections(result: RunResult, context: Context) -> Iterator[Section]:
     for name, title, changes in (("still", "Still broken", found.still), ("fixed", "Fixed", found.fixed)):
         yield _listed(name, title, [_named(item.suite, item.test) for item in changes])
     yield _listed("suites", "Suites", [_suite(suite) for suite in result.suites])
+    known = context.money.pull_request is not None or context.money.spent is not None
     money = one_line(money_line(result, context.money), 300)
-    yield _listed("money", "Money", [(Span(money),)] if money else [])
+    yield _listed("money", "Money", [(Span(money),)] if known and money else [])
     for name, title, pairs in (
         ("missing", "Never finished", view.missing(result)),
         ("flaky", "Flaky", view.flaky(result)),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_runner import errors
@@ -141,6 +141,7 @@ ZONES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(MOMENTS, TIMES, TIMES, ZONES)
 def test_every_moment_is_quiet_in_a_span_or_in_its_opposite_and_never_in_both(
     moment: datetime, start: time, end: time, zone: str
