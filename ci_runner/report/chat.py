@@ -244,7 +244,7 @@ def _sections(result: RunResult, context: Context) -> Iterator[Section]:
     yield from _failures(result, context)
     yield _listed("slower", "Slower", [(Span(_plain(line)),) for line in context.slower])
     for name, title, changes in (("still", "Still broken", found.still), ("fixed", "Fixed", found.fixed)):
-        yield _listed(name, title, [_named(item.suite, item.test) for item in changes])
+        yield _listed(name, title, [_named(item.suite, item.test) for item in changes[:SHOWN]], len(changes))
     yield _listed("suites", "Suites", [_suite(suite) for suite in result.suites])
     known = context.money.pull_request is not None or context.money.spent is not None
     money = one_line(money_line(result, context.money), 300)
@@ -253,13 +253,15 @@ def _sections(result: RunResult, context: Context) -> Iterator[Section]:
         ("missing", "Never finished", view.missing(result)),
         ("flaky", "Flaky", view.flaky(result)),
     ):
-        yield _listed(name, title, [_named(selection.id, case.id) for selection, case in pairs])
+        lines = [_named(selection.id, case.id) for selection, case in pairs[:SHOWN]]
+        yield _listed(name, title, lines, len(pairs))
     yield _listed("notes", "Notes", [(Span(one_line(note, 300)),) for note in result.notes])
 
 
-def _listed(name: str, title: str, lines: Sequence[Line]) -> Section:
+def _listed(name: str, title: str, lines: Sequence[Line], many: int | None = None) -> Section:
+    """The first of the lines; `many` is how many there are, if these are not all."""
     items = tuple((line,) for line in lines[:SHOWN])
-    return Section(name=name, title=title, items=items, more=max(0, len(lines) - SHOWN))
+    return Section(name=name, title=title, items=items, more=max(0, (many or len(lines)) - SHOWN))
 
 
 def _failures(result: RunResult, context: Context) -> Iterator[Section]:
