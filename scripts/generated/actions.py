@@ -9,7 +9,11 @@ from functools import partial
 from ci_runner.cli.action import variable
 from ci_runner.cli.action_inputs import Input
 from ci_runner.cli.action_table import ACTIONS, Action, Step
+from ci_runner.cli.docker_table import DOCKER, ENTRIES
 
+DOCKER_HEAD = "# written by scripts/generate from ci_runner/cli/docker_table.py; change that, not this\n"
+BUILT_HERE = "# zizmor: ignore[unpinned-images] it is built from this repository, and pins its base by digest"
+PROGRAMS = "/usr/local/bin"  # where the Dockerfile puts the entries
 HEAD = "# written by scripts/generate from ci_runner/cli/action_table.py; change that, not this\n"
 ALWAYS = "always()"
 REFERENCE = """<!-- written by scripts/generate; change ci_runner/cli/action_table.py, not this file -->
@@ -19,24 +23,22 @@ Each one is a step of a job, `uses: ORG/kpt/actions/NAME@VERSION`. They work on 
 Python 3.11 or newer. What they need is installed into `RUNNER_TEMP`, from `uv.lock` and with its hashes; nothing is written
 into the checkout or on PATH, but for `setup`, whose purpose that is: it puts a folder with `ci-runner` alone there.
 
+`guard` and `reap` run in a container instead, on Linux runners with Docker, and bring their own Python.
+
 An input that has a default need not be given. A list is separated by commas or blanks, unless it says one a line; a flag is
 `true` or `false`. A value that an input cannot have ends the step with exit code 2 before anything is leased.
 
 """
+GUARD = (
+    "It stands before the step that leases, and after the one that signs in to the cloud: the last phases of steps run in",
+    "reverse, so that its own comes while the credentials are there. It fails at once if a cloud does not answer.",
+)
 
 
 def text(name: str) -> str:
     """The action.yml of one action."""
     action = ACTIONS[name]
-    lines = [f"name: {quoted(action.title)}", f"description: {quoted(action.text)}", "inputs:"]
-    for item in action.inputs:
-        lines += [
-            f"  {item.name}:",
-            f"    description: {quoted(described(item))}",
-            "    required: false",
-            f"    default: {quoted(item.default)}",
-        ]
-    lines.append("outputs:")
+    lines = [*head_lines(action), "outputs:"]
     for output in action.outputs:
         value = f"${{{{ steps.{output.step}.outputs.{output.name} }}}}"
         lines += [
@@ -48,6 +50,35 @@ def text(name: str) -> str:
     for step in action.steps:
         lines += step_lines(action, step)
     return HEAD + "\n".join(lines) + "\n"
+
+
+def docker_text(name: str) -> str:
+    """The action.yml of one that runs in the image; its last phase is one that GitHub runs after the job's steps."""
+    action = DOCKER[name]
+    lines = [*head_lines(action), "outputs:"]
+    for output in action.outputs:
+        lines += [f"  {output.name}:", f"    description: {quoted(output.text)}"]
+    first, *later = [entry for entry, (owner, _) in ENTRIES.items() if owner == name]
+    lines += [
+        "runs:",
+        "  using: docker",
+        f"  image: ../../Dockerfile  {BUILT_HERE}",
+        f"  entrypoint: {PROGRAMS}/{first}",
+    ]
+    lines += [f"  post-entrypoint: {PROGRAMS}/{entry}" for entry in later]
+    return DOCKER_HEAD + "\n".join(lines) + "\n"
+
+
+def head_lines(action: Action) -> Iterator[str]:
+    """What an action is called, and its inputs."""
+    yield f"name: {quoted(action.title)}"
+    yield f"description: {quoted(action.text)}"
+    yield "inputs:"
+    for item in action.inputs:
+        yield f"  {item.name}:"
+        yield f"    description: {quoted(described(item))}"
+        yield "    required: false"
+        yield f"    default: {quoted(item.default)}"
 
 
 def step_lines(action: Action, step: Step) -> Iterator[str]:
@@ -77,10 +108,9 @@ def quoted(words: str) -> str:
 
 def reference() -> str:
     """The page on all actions."""
-    parts = [
-        REFERENCE + "\n".join(f"- [`{name}`](#{name}): {action.text}" for name, action in ACTIONS.items())
-    ]
-    parts += ["\n".join(section(action)) for action in ACTIONS.values()]
+    every = {**ACTIONS, **DOCKER}
+    parts = [REFERENCE + "\n".join(f"- [`{name}`](#{name}): {action.text}" for name, action in every.items())]
+    parts += ["\n".join(section(action)) for action in every.values()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -89,7 +119,9 @@ def section(action: Action) -> Iterator[str]:
     yield f"## {action.name}"
     yield ""
     yield action.text
-    if any(step.id == "release" for step in action.steps):
+    if action.name == "guard":
+        yield from ("", *GUARD)
+    elif any(step.id == "release" for step in action.steps):
         yield ""
         yield "Its last step always runs, and gives back by name whatever this job has leased."
     yield from ("", "| input | default | meaning |", "|---|---|---|")
@@ -101,3 +133,4 @@ def section(action: Action) -> Iterator[str]:
 
 
 setup, plan, test, tpu_test, gpu_test, benchmark, report = (partial(text, name) for name in ACTIONS)
+guard, reap = (partial(docker_text, name) for name in DOCKER)

@@ -14,6 +14,7 @@ GENERATED: Mapping[str, str] = {
     "docs/reference/command-line.md": "generated.command_line:text",
     "docs/reference/prices.md": "ci_runner.providers.prices:reference_text",
     "docs/explanation/trust.md": "generated.trust:text",
+    "docs/reference/permissions.md": "generated.permissions:text",
     "actions/setup/action.yml": "generated.actions:setup",
     "actions/plan/action.yml": "generated.actions:plan",
     "actions/test/action.yml": "generated.actions:test",
@@ -21,5 +22,7 @@ GENERATED: Mapping[str, str] = {
     "actions/gpu-test/action.yml": "generated.actions:gpu_test",
     "actions/benchmark/action.yml": "generated.actions:benchmark",
     "actions/report/action.yml": "generated.actions:report",
+    "actions/guard/action.yml": "generated.actions:guard",
+    "actions/reap/action.yml": "generated.actions:reap",
     "docs/reference/actions.md": "generated.actions:reference",
 }
