@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from argparse import ArgumentParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -205,3 +207,29 @@ def test_the_custom_roles_hold_exactly_the_list() -> None:
         "history_permissions": ",".join(granted(GCP, Reach.BUCKET)),
     }
     assert "history" not in gcp_script(Setup(repository=REPOSITORY))
+
+
+# --- the page ---
+
+
+def test_the_page_about_credentials_says_what_there_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "credentials.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^ci-runner doctor (--print-setup .+?) > ", page, re.MULTILINE)
+    assert len(commands) == 2
+    parser = ArgumentParser()
+    doctor.add_arguments(parser)
+    for command in commands:
+        parser.parse_args(shlex.split(command))
+    parameters = re.findall(r"`([A-Z]\w+)`", "".join(re.findall(r"^\| (`.+?) \|", page, re.MULTILINE)))
+    template = aws_template(Setup(repository=REPOSITORY))
+    declared = template.partition("\nParameters:\n")[2].partition("\nRules:")[0]
+    assert sorted(parameters) == sorted(re.findall(r"^  (\w+):$", declared, re.MULTILINE))
+    workflow = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "jobs:" in block]
+    assert len(workflow) == 2
+    for block in workflow:
+        assert "environment: accelerators\n" in block
+        assert all(
+            re.search(r"@[0-9a-f]{40} # v\d", line)
+            for line in re.findall(r"uses: \S+/\S+@.*", block)
+            if "kpt/" not in line
+        )
