@@ -20,6 +20,10 @@ REGIONS = "us-east-1,us-west-2"
 GPU = MachineSpec(name="gpu", provider="aws-ec2", type="g5.xlarge", zones=("us-east-1a",))
 
 
+ANSWER_SECONDS = 1.5  # an answer that hangs is given up after this; a busy machine answers within it
+_catalogue_is_read = False
+
+
 class Clock:
     """Time that passes when somebody sleeps, and at no other time."""
 
@@ -54,11 +58,25 @@ class Cloud:
         self.clock = Clock()
         self.emulator = Emulator(clock=self.clock, boot_seconds=boot_seconds)
         self.environ = {**self.emulator.environ, "CI_RUNNER_AWS_REGIONS": REGIONS}
-        self.aws = Aws(self.environ, sleep=self.clock.sleep, read_seconds=0.4)
+        self._read_its_catalogue()
+        self.aws = Aws(self.environ, sleep=self.clock.sleep, read_seconds=ANSWER_SECONDS)
         self.reached: list[Any] = []
         self.unreachable: Exception | None = None
         self.forgotten: list[str] = []
         self.closed: list[Any] = []
+
+    def _read_its_catalogue(self) -> None:
+        """The first question about types takes the emulator seconds: nobody who measures patience should ask it."""
+        global _catalogue_is_read
+        if not _catalogue_is_read:
+            named = [{"Name": "instance-type", "Values": [GPU.type]}]
+            for region in REGIONS.split(","):
+                for operation in ("DescribeInstanceTypeOfferings", "DescribeInstanceTypes"):
+                    more: dict[str, Any] = (
+                        {"LocationType": "availability-zone"} if operation.endswith("Offerings") else {}
+                    )
+                    Aws(self.environ).call("ec2", region, operation, Filters=named, **more)
+            _catalogue_is_read = True
 
     def __enter__(self) -> Self:
         return self

@@ -130,7 +130,7 @@ def test_a_release_ends_what_runs_wherever_it_is(pool: Pool, source: Source, tmp
 def test_a_host_that_is_off_is_passed_over(
     pool: Pool, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ci_runner.providers.ssh.CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr("ci_runner.providers.ssh.CONNECT_SECONDS", 2.0)
     pool.machines.stop("one")
     try:
         lease = acquire(pool.provider(), make_lease(A, machine=pool.machine), source)
