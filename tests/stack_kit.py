@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.emulators.ec2 import world  # noqa: F401 - moto learns which images there are before it is imported
+
+# isort: split
 import boto3
 import pytest
 from moto import mock_aws
