@@ -182,4 +182,4 @@ def auth_fix(failure: Failure, what: str) -> str:
         return "see that the keys exist, are active, and that the region is enabled for the account"
     if code == "OptInRequired":
         return "enable the region for the account, or name another one"
-    return f"allow {what} in the policy of the role; ci-runner doctor lists all that is needed"
+    return f"allow {what} in the policy of the role; ci-runner doctor --print-setup aws prints a whole one"
