@@ -8,13 +8,14 @@ ARG UV_DEFAULT_INDEX
 WORKDIR /opt/ci-runner
 COPY . .
 # uv and every package as uv.lock pins them, then bytecode for the users who may not write it
-RUN CI_RUNNER_GROUPS= CI_RUNNER_EXTRAS='aws gcp' XDG_CACHE_HOME=/tmp/cache scripts/ci-runner --version \
+RUN CI_RUNNER_GROUPS='' CI_RUNNER_EXTRAS='aws gcp' XDG_CACHE_HOME=/tmp/cache scripts/ci-runner --version \
  && python3 -I scripts/docker/trim.py .venv \
  && .venv/bin/python -I -m compileall -q -j 0 .venv/lib ci_runner
 
 FROM ${BASE}
 # who works where the runner is root itself; there is no USER, for the entries give up root (docs/adr/docker-user.md)
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ci-runner
+RUN groupadd --gid 10001 ci-runner \
+ && useradd --no-log-init --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ci-runner
 COPY --from=build /opt/ci-runner /opt/ci-runner
 RUN for name in guard guard-release reap; do \
       ln -s /opt/ci-runner/scripts/docker/enter "/usr/local/bin/ci-runner-$name"; \

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import redirect_stdout
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CLOUDS = ("aws-ec2", "gcp-tpu")  # what the image has libraries for
 SCOPES = {"job": "job", "run": "workflow"}  # input scope → machines release --github
+HOPELESS = (0, 2, 5)  # done, or no more so when it is asked again: usage, and credentials that are refused
 TRIES = 3
 PAUSE = 5.0
 
@@ -35,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
     name, step = argv
     action, phases = DOCKER[name], {"main": guard, "release": release, "reap": reap}
     with_underscores(os.environ)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(
+            line_buffering=True
+        )  # so that both streams come in the order in which they are written
     try:
         values = take_inputs(action, step, os.environ)
         go_where_settings_are(values, os.environ)
@@ -100,9 +105,11 @@ def release(values: Mapping[str, str], sleep: Callable[[float], object] = time.s
     for number in range(1, TRIES):
         try:
             code = command(*words)
-            if code == 0:
-                return 0
+            if code in HOPELESS:
+                return code
         except CiRunnerError as error:
+            if error.exit_code in HOPELESS:
+                raise
             print(neutralise("\n".join(error.lines())), file=sys.stderr)
         print(f"asking again in {PAUSE * number:g} s", file=sys.stderr, flush=True)
         sleep(PAUSE * number)

@@ -207,7 +207,7 @@ def release_machines(arguments: Namespace) -> int:
             book.close(lease, at=time.time(), how="released by hand")
     if arguments.format == "json":
         _print_json({"machines": told, "unreachable": answer.plain()})
-    else:
+    elif told or answer.asked:  # nobody who was silent is taken for somebody who has nothing
         _say(told)
     silent = answer.complain()
     return MACHINE if failed else silent

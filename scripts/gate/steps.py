@@ -100,6 +100,7 @@ def lint_steps() -> list[Step]:
         Step("mypy", lambda: tool("mypy", "--no-error-summary")),
         Step("shellcheck", shellcheck),
         Step("shfmt", shfmt),
+        Step("hadolint", lambda: tool("hadolint", "Dockerfile")),
         Step("zizmor", zizmor),
         Step("actionlint", actionlint, go, ROOT / "scripts" / "actionlint"),
         Step("generated files", lambda: tool("python", "scripts/generated", "--check")),
