@@ -25,7 +25,11 @@ NEEDS: Mapping[str, Need] = {
     # a browser without any font measures boxes and no text
     "chromium": Need("chromium", ("chromium", "fonts-dejavu-core"), "the report page in a browser"),
     "gcloud": Need("gcloud", (), "the gcloud command against the emulated TPU zones"),
+    "debootstrap": Need(
+        "debootstrap", ("debootstrap",), "the image of guard and reap, made here and run by act"
+    ),
     "git": Need("git", ("git",), "everything that reads or stages commits"),
+    "podman": Need("podman", ("podman", "runc"), "the image of guard and reap, made here and run by act"),
     "sshd": Need("sshd", ("openssh-server", "openssh-client"), "machines that are reached by ssh"),
 }
 
