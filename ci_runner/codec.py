@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ def build(kind: type[T], data: Mapping[str, Any]) -> T:
 
 @functools.cache
 def _annotations(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind, vars(model))
+    hints = typing.get_type_hints(kind, {**vars(model), **vars(sys.modules[kind.__module__])})
     return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
 
 

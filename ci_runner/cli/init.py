@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> int:
 def starter(folder: Path, *, here: bool) -> Starter:
     """The files for the repository around a folder, or for the folder itself."""
     from ci_runner.config.detect import detected_suites, missing_pieces
-    from ci_runner.config.sources import top_of
+    from ci_runner.config.places import top_of
     from ci_runner.config.starter import configuration_text, workflow_text
     from ci_runner.github import local
 

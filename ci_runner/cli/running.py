@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, TextIO
 from ci_runner import errors
 from ci_runner.cli import trusting
 from ci_runner.cli.remembered import with_runners, with_shards
-from ci_runner.config.load import TEAM_FILE, load_settings
+from ci_runner.config.kept import settings_at
+from ci_runner.config.places import TEAM_FILE
 from ci_runner.config.settings import Settings
 from ci_runner.errors import UsageError
 from ci_runner.execution.folder import RunFolder, default_folder, new_run_id
@@ -44,7 +45,7 @@ LONGEST_SHARD = 20  # characters of I/N; beyond that no number is meant
 
 def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
     """The configuration; without a file, the suites that the repository seems to have."""
-    settings = load_settings(Path.cwd(), environ=os.environ, config_file=Path(config) if config else None)
+    settings = settings_at(Path.cwd(), environ=os.environ, config_file=Path(config) if config else None)
     if test_paths:
         suite = Suite(name="test-path", title="--test-path", tests=tuple(test_paths))
         return dataclasses.replace(settings, suites={suite.name: suite})

@@ -13,16 +13,10 @@ from ci_runner.config.checks import contradictions, cross_checks
 from ci_runner.config.flags import flag_spec
 from ci_runner.config.layers import Layers, leaves
 from ci_runner.config.notify import parse_limit, parse_span
+from ci_runner.config.places import sources_of
 from ci_runner.config.problems import explained, problem
 from ci_runner.config.settings import Alert, Notify, Origin, Quarantine, Settings, TrustRules
-from ci_runner.config.sources import (
-    LOCAL_FILE,
-    TEAM_FILE,
-    find_team_file,
-    from_environment,
-    personal_file,
-    top_of,
-)
+from ci_runner.config.sources import from_environment
 from ci_runner.config.suites import build_suites, resolve_extends
 from ci_runner.config.tables import KpiTable, NotifyTable, ProjectTable, RootTable, SuiteTable, TrustTable
 from ci_runner.config.values import FromEnvironment, parse_size
@@ -46,16 +40,14 @@ def load_settings(
     In order: team file, personal file, local file, environment, command line (`flags`: keys such as
     "project.retry-limit"). Raises ConfigurationError with all problems, UsageError if `config_file` is not there.
     """
-    start = start.absolute()
     if config_file is not None and not os.path.lexists(config_file):
         raise UsageError(
             "there is no such configuration", where=str(config_file), fix="check the path after --config"
         )
-    team = config_file.absolute() if config_file is not None else find_team_file(start)
-    root = team.parent if team is not None else top_of(start)
+    root, files = sources_of(start, environ, config_file)
     layers = Layers()
-    for path in (team, personal_file(environ), root / LOCAL_FILE):
-        if path is not None and os.path.lexists(path):
+    for path in files:
+        if os.path.lexists(path):
             layers.add_file(path)
     from_environment(layers, environ)
     for key, value in (flags or {}).items():
@@ -200,6 +192,3 @@ def _add_variants(name: str, table: SuiteTable, suites: dict[str, Suite], layers
     except ValueError as error:
         problems.append(problem((*where, "matrix"), str(error), layers))
     return problems
-
-
-__all__ = ["LOCAL_FILE", "TEAM_FILE", "load_settings"]

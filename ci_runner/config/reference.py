@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ci_runner.config.environment import environment_lines
-from ci_runner.config.sources import LOCAL_FILE, PREFIX, TEAM_FILE
+from ci_runner.config.places import LOCAL_FILE, PREFIX, TEAM_FILE
 from ci_runner.config.tables import (
     AlertTable,
     FlagTable,

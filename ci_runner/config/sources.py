@@ -1,57 +1,25 @@
-"""Where the configuration's sources are: files upwards and at home, and CI_RUNNER_* variables."""
+"""What CI_RUNNER_* variables set."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ci_runner.config.layers import Layers
+from ci_runner.config.places import PREFIX, is_setting
 from ci_runner.config.settings import Origin
 from ci_runner.config.shape import aliases, below, has_names, table_of
 from ci_runner.config.tables import ProjectTable, RootTable
 from ci_runner.config.values import FromEnvironment
 from ci_runner.config.words import closest
 
-TEAM_FILE = "ci-runner.toml"
-LOCAL_FILE = "ci-runner.local.toml"
-PREFIX = "CI_RUNNER_"
 SURE = 0.85  # how near to a setting a variable has to be before it counts as a slip of ours
-# What the rest of ci-runner passes on by variables, and what GitLab tells its jobs about its own runner.
-NOT_SETTINGS = frozenset(
-    {"EXTRAS", "GROUPS", "HOME", "JOB", "LEASE", "SELECT", "SIDECAR", "STACKS", "VENV"}
-    | {"DESCRIPTION", "EXECUTABLE_ARCH", "ID", "REVISION", "SHORT_TOKEN", "TAGS", "VERSION"}
-)
-
-
-def find_team_file(start: Path) -> Path | None:
-    """ci-runner.toml in the folder or above it, no further up than the top of the repository."""
-    for folder in (start, *start.parents):
-        if os.path.lexists(folder / TEAM_FILE):
-            return folder / TEAM_FILE
-        if os.path.lexists(folder / ".git"):
-            return None
-    return None
-
-
-def top_of(start: Path) -> Path:
-    """The top of the repository around a folder, or the folder itself."""
-    return next((folder for folder in (start, *start.parents) if os.path.lexists(folder / ".git")), start)
-
-
-def personal_file(environ: Mapping[str, str]) -> Path | None:
-    """~/.config/ci-runner/config.toml, wherever XDG_CONFIG_HOME puts it."""
-    base = environ.get("XDG_CONFIG_HOME", "")
-    if not base.startswith("/"):  # a relative one does not count, says the specification
-        base = f"{environ['HOME']}/.config" if environ.get("HOME") else ""
-    return Path(base, "ci-runner", "config.toml") if base.startswith("/") else None
 
 
 def from_environment(layers: Layers, environ: Mapping[str, str]) -> None:
     """Lay CI_RUNNER_* over what is there: `CI_RUNNER_RETRY_LIMIT`, `CI_RUNNER_SUITES__UNIT__TIMEOUT`."""
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in NOT_SETTINGS:
+        if not is_setting(name):
             continue
         words = name.removeprefix(PREFIX).split("__")
         try:
