@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.needs("podman"),
     pytest.mark.needs("debootstrap"),
     pytest.mark.skipif(os.geteuid() != 0, reason="podman and debootstrap have to be root here"),
-    pytest.mark.xdist_group("act"),
+    pytest.mark.xdist_group("podman"),
 ]
 LARGEST = 160 * 1024 * 1024  # what the image may add to its base
 WORKFLOW = """\
