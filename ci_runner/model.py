@@ -204,6 +204,10 @@ class Suite:
     shards: int = 1
     exclusive: str | None = None  # at most one suite of one plan may claim this name
     allow_empty: bool = False
+    coverage: bool = False  # measured with coverage.py where the tests run
+    coverage_files: tuple[str, ...] = ()  # globs of Cobertura's XML or lcov's text that the suite writes
+    coverage_minimum: float | None = None  # percent of all lines
+    coverage_minimum_changed: float | None = None  # percent of the lines that a change touches
     base: str | None = None  # the configured suite that this one is a matrix variant of
     axes: Mapping[str, str] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,8 @@ def run(arguments: Namespace) -> int:
     joined = reporting.with_true_event(joined_of(arguments), settings, os.environ)
     result = joined.result
     context = reporting.context_of(result, settings, os.environ, base=arguments.base)
+    result = reporting.covered(result, arguments.results, settings, context)
+    joined = dataclasses.replace(joined, result=result)
     stream = sys.stderr if arguments.format == "json" else sys.stdout
     print("\n".join(_text(joined, context.comparison)), file=stream)
     told = reporting.publish(wanted, joined, context, settings, arguments, os.environ)

@@ -92,6 +92,19 @@ def comparison_of(
     return compare(result.suites, bases)
 
 
+def covered(result: RunResult, results: Sequence[Path], settings: Settings, context: Context) -> RunResult:
+    """The result with the coverage of all its parts, where any was measured."""
+    if not any(
+        item.selection.suite.coverage or item.selection.suite.coverage_files for item in result.suites
+    ):
+        return result
+    from ci_runner.cli.covering import with_coverage
+    from ci_runner.report.loading import find_runs
+
+    folders = find_runs([path for path in results if path.exists()])
+    return with_coverage(result, folders, settings.root, context.comparison.bases)
+
+
 def money_of(result: RunResult, settings: Settings, environ: Mapping[str, str]) -> Money:
     """What else was spent on the pull request and on the budget; only asked for where this run cost anything."""
     from ci_runner.history.spending import budget_of, spent_on_pull_request, spent_this_month

@@ -157,4 +157,9 @@ def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunRe
         shards=chosen.shards,
         commit=trusting.commit_of(plan),
     )
-    return running.publish(session, execute(session, plan))
+    result = execute(session, plan)
+    if any(item.suite.coverage or item.suite.coverage_files for item in plan.selected):
+        from ci_runner.cli.covering import with_coverage
+
+        result = with_coverage(result, [session.folder.path], chosen.settings.root)
+    return running.publish(session, result)

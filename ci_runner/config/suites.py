@@ -138,6 +138,10 @@ def _suite(
         shards=table.shards,
         exclusive=table.exclusive,
         allow_empty=table.allow_empty,
+        coverage=table.coverage,
+        coverage_files=table.coverage_files,
+        coverage_minimum=table.coverage_minimum,
+        coverage_minimum_changed=table.coverage_minimum_changed,
         base=base,
         axes=dict(axes or {}),
     )

@@ -18,6 +18,7 @@ from ci_runner.config.values import (
     Matrix,
     Number,
     Paths,
+    Percent,
     Positive,
     PositiveNumber,
     Retries,
@@ -172,6 +173,18 @@ class SuiteTable(Table):
     shards: Shards = Field(1, description="Parts to split the tests into.")
     exclusive: Filled | None = Field(None, description="At most one suite of a plan may claim this name.")
     allow_empty: Truth = Field(False, description="Whether no test at all is green.")
+    coverage: Truth = Field(
+        False, description="Measure with coverage.py which lines run; the suite's python has to have it."
+    )
+    coverage_files: Paths = Field(
+        (), description="Globs of the coverage that the suite writes itself: Cobertura's XML, lcov's text."
+    )
+    coverage_minimum: Percent | None = Field(
+        None, description="Red if fewer of 100 lines are covered, over all shards and machines."
+    )
+    coverage_minimum_changed: Percent | None = Field(
+        None, description="Red if fewer of 100 lines are covered among those that the change touches."
+    )
     matrix: Matrix = Field(
         {}, description="Axes: one variant for each combination; {axis} in other keys is its value."
     )

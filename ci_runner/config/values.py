@@ -229,6 +229,7 @@ Positive = Annotated[int, Field(gt=0), BeforeValidator(whole_number)]
 Number = Annotated[float, BeforeValidator(number)]
 Amount = Annotated[float, Field(ge=0), BeforeValidator(number)]
 PositiveNumber = Annotated[float, Field(gt=0), BeforeValidator(number)]
+Percent = Annotated[float, Field(ge=0, le=100), BeforeValidator(number)]
 Truth = Annotated[bool, BeforeValidator(truth)]
 Size = Annotated[
     str | int,

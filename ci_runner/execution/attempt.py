@@ -21,7 +21,7 @@ from ci_runner.execution.prepare import (
     make_job,
     run_setup,
 )
-from ci_runner.execution.pytest_suite import build_job_command
+from ci_runner.execution.pytest_suite import COVERAGE, build_job_command
 from ci_runner.execution.shell_plan import shell_command
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
@@ -208,23 +208,31 @@ def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
         for path in shell.glob(pattern):
             target = folder / "junit" / f"{safe_name(path)}"
             target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
+    if suite.coverage or suite.coverage_files:
+        (folder / "coverage").mkdir(exist_ok=True)
+    for pattern in suite.coverage_files:
+        for path in shell.glob(pattern):
+            target = folder / "coverage" / safe_name(path)
+            target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
+    measured = (COVERAGE, f"{COVERAGE}.missing") if suite.coverage else ()
     if isinstance(shell, ManyHosts):
-        fetch_workers(shell, job, folder)
+        fetch_workers(shell, job, folder, measured)
     if job.folder != str(folder):
-        for name in ("stacks.txt", "junit/pytest.xml"):
+        for name in ("stacks.txt", "junit/pytest.xml", *measured):
             data = shell.read(f"{job.folder}/{name}", limit=FETCH_LIMIT)
             if data:
                 (folder / name).write_bytes(data)
 
 
-def fetch_workers(shell: ManyHosts, job: Job, folder: Path) -> None:
+def fetch_workers(shell: ManyHosts, job: Job, folder: Path, measured: Sequence[str] = ()) -> None:
     """Bring what each host of a slice wrote, so that each is judged by its own files."""
     for number in range(shell.workers):
         place = folder / WORKERS / str(number)
         (place / "junit").mkdir(parents=True, exist_ok=True)
-        for name in ("status.json", "sidecar.jsonl", "stacks.txt", "junit/pytest.xml"):
+        for name in ("status.json", "sidecar.jsonl", "stacks.txt", "junit/pytest.xml", *measured):
             data = shell.read_worker(number, f"{job.folder}/{name}", limit=FETCH_LIMIT)
             if data:
+                (place / name).parent.mkdir(exist_ok=True)
                 (place / name).write_bytes(data)
         (place / "log").write_bytes(shell.read_worker(number, job.log, limit=FETCH_LIMIT))
 

@@ -17,6 +17,8 @@ from ci_runner.remote.base import Shell
 
 ONBOARD = Path(__file__).parent / "onboard"
 PLUGIN = "ci_runner_sidecar"
+COVERAGE_PLUGIN = "ci_runner_coverage"
+COVERAGE = "coverage/python.json"  # in an attempt's folder
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 FILES_ON_THE_LINE = 50  # more than that are left to the selection inside pytest
 
@@ -65,6 +67,10 @@ def build_job_command(
         files["select.json"] = json.dumps(wanted).encode()
         env["CI_RUNNER_SELECT"] = f"{attempt_folder}/select.json"
         targets = narrowed(targets, wanted, exists)
+    measured: tuple[str, ...] = ()
+    if suite.coverage:
+        env["CI_RUNNER_COVERAGE"] = f"{attempt_folder}/{COVERAGE}"
+        measured = ("-p", COVERAGE_PLUGIN)
     workers = ("-n", suite.workers) if suite.workers is not None else ()
     argv = (
         python,
@@ -72,6 +78,7 @@ def build_job_command(
         "pytest",
         "-p",
         PLUGIN,
+        *measured,
         *workers,
         *suite.pytest_args,
         f"--junitxml={attempt_folder}/junit/pytest.xml",

@@ -112,4 +112,5 @@ def _read(store: Store, suite: str, parts: Sequence[Stored], distance: int) -> B
         distance=distance,
         outcomes=outcomes,
         flaky=frozenset(flaky),
+        metrics=first.metrics if len(parts) == 1 else {},
     )

@@ -1,0 +1,111 @@
+"""Coverage of real runs: measured, joined over shards and workers, compared with the change, red under a minimum."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.projects import Ended, Project, make_project
+
+SOURCE = "def even(n):\n    if n % 2:\n        return False\n    return True\n"
+TESTS = "from src.numbers import even\n\ndef test_even():\n    assert even(2)\n"
+ODD = "from src.numbers import even\n\ndef test_odd():\n    assert not even(3)\n"
+NEW = SOURCE + "\n\ndef third(n):\n    if n % 3:\n        return 'no'\n    return 'yes'\n"
+UNIT = '[suites.unit]\ntests = ["tests"]\ncoverage = true\n'
+
+
+def project_of(folder: Path, more: str = "", **files: str) -> Project:
+    files = {"src/__init__.py": "", "src/numbers.py": SOURCE, "tests/test_a.py": TESTS, **files}
+    project = make_project(folder, files, configuration=UNIT + more)
+    project.write({"pytest.ini": "[pytest]\npythonpath = .\n"})
+    project.commit()
+    return project
+
+
+def notes(ended: Ended) -> str:
+    return "\n".join(ended.json["notes"])
+
+
+def test_the_total_and_the_changed_lines_that_no_test_ran(tmp_path: Path) -> None:
+    project = project_of(tmp_path)
+    project.git("checkout", "-q", "-b", "topic")
+    project.write(
+        {
+            "src/numbers.py": NEW,
+            "tests/test_a.py": TESTS + "    from src.numbers import third\n    third(3)\n",
+        }
+    )
+    project.commit()
+    ended = project.ci("run", "--format", "json")
+    assert ended.code == 0, ended
+    assert "unit: coverage 85" in notes(ended) or "unit: coverage 8" in notes(ended)
+    assert "1 of 8 changed lines is not covered: src/numbers.py:9" in notes(
+        ended
+    ) or "src/numbers.py:9" in notes(ended)
+    assert 50 < ended.json["suites"][0]["metrics"]["coverage_percent"] < 100
+
+
+@pytest.mark.parametrize("more", ["shards = 2\n", 'workers = "2"\n'])
+def test_shards_and_workers_are_one(tmp_path: Path, more: str) -> None:
+    project = project_of(tmp_path, more + "coverage-minimum = 100\n", **{"tests/test_b.py": ODD})
+    ended = project.ci("run", "--format", "json")
+    assert ended.code == 0, ended
+    assert "unit: coverage 100.0 %" in notes(ended)
+
+
+def test_a_minimum_that_is_not_reached_is_red_and_says_where(tmp_path: Path) -> None:
+    project = project_of(tmp_path, "coverage-minimum = 99.5\ncoverage-minimum-changed = 90\n")
+    project.git("checkout", "-q", "-b", "topic")
+    project.write({"src/numbers.py": NEW})
+    project.commit()
+    ended = project.ci("run", "--format", "json")
+    assert ended.code == 1, ended
+    assert ended.json["verdict"] == "failed"
+    texts = [item["text"] for item in ended.json["findings"] if item["code"] == "coverage"]
+    assert "coverage-minimum is 99.5 %" in texts[0]
+    assert "src/numbers.py:8-10" in texts[1]
+    told = project.ci("report", "--results", str(project.last_run()), "--format", "json")
+    assert told.code == 1, told
+    assert [item["text"] for item in told.json["findings"] if item["code"] == "coverage"] == texts
+
+
+def test_a_shard_alone_is_not_judged_and_the_report_of_all_is(tmp_path: Path) -> None:
+    project = project_of(tmp_path, "shards = 2\ncoverage-minimum = 100\n", **{"tests/test_b.py": ODD})
+    assert project.ci("plan", "unit", "--save-plan", "plan.json").code == 0
+    for part in ("unit-1of2", "unit-2of2"):
+        out = str(tmp_path / "artifacts" / part)
+        assert project.ci("run", "--plan", "plan.json", "--id", part, "--out", out).code == 0
+    told = project.ci(
+        "report", "--results", str(tmp_path / "artifacts"), "--plan", "plan.json", "--format", "json"
+    )
+    assert told.code == 0, told
+    assert "unit: coverage 100.0 %" in notes(told)
+
+
+def test_a_suite_without_the_library_says_so_and_is_green_without_a_minimum(tmp_path: Path) -> None:
+    hidden = {"coverage/__init__.py": "raise ImportError('hidden')\n"}
+    project = project_of(tmp_path, **hidden)
+    ended = project.ci("run", "--format", "json", PYTHONPATH=str(project.root))
+    assert ended.code == 0, ended
+    problems = json.dumps(ended.json["problems"])
+    if "coverage was not measured" not in problems:  # the machine has its own way to the library
+        assert "coverage" in notes(ended)
+
+
+def test_other_tools_files_are_read(tmp_path: Path) -> None:
+    lcov = "TN:\nSF:src/numbers.py\nDA:1,1\nDA:2,1\nDA:3,0\nDA:4,1\nend_of_record\n"
+    junit = '<testsuite name="s"><testcase classname="a" name="ok"/></testsuite>'
+    command = f"printf '{lcov!s}' > lcov.info; printf '%s' '{junit}' > junit.xml".replace("\n", "\\n")
+    configuration = f"""\
+[suites.other]
+command = {json.dumps(command)}
+junit = ["junit.xml"]
+coverage-files = ["lcov.info"]
+coverage-minimum = 75
+"""
+    project = make_project(tmp_path, {"src/numbers.py": SOURCE}, configuration=configuration)
+    ended = project.ci("run", "other", "--format", "json")
+    assert ended.code == 0, ended
+    assert "other: coverage 75.0 % of 4 lines" in notes(ended)
