@@ -1,9 +1,32 @@
-"""Skips tests whose program is missing, with a reason that scripts/test finds and names."""
+"""Skips tests whose program is missing, with a reason that scripts/test finds and names; keeps some tests together."""
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import pytest
 from gate.needs import NEEDS, is_there, skip_reason
+
+TOGETHER = "tests/actions/"  # what a file there begins with is dear: its tests run one after the other, in one process
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let processes share the tests one by one, but for those that belong together.
+
+    Marks for groups would say it too, but pytest-xdist 3.8 writes them where pytest 9.2 does not read them.
+    """
+    scheduling = importlib.import_module("xdist.scheduler").LoadScopeScheduling(
+        config, log
+    )  # it has no types
+    scheduling._split_scope = together
+    return scheduling
+
+
+def together(nodeid: str) -> str:
+    """What tests that run in one process have in common."""
+    return nodeid.partition("::")[0] if nodeid.startswith(TOGETHER) else nodeid
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,6 @@ pytestmark = [
     pytest.mark.needs("podman"),
     pytest.mark.needs("debootstrap"),
     pytest.mark.skipif(os.geteuid() != 0, reason="podman and debootstrap have to be root here"),
-    pytest.mark.xdist_group("podman"),
 ]
 LARGEST = 160 * 1024 * 1024  # what the image may add to its base
 WORKFLOW = """\
@@ -61,14 +61,16 @@ sys.exit(docker_user.main())
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    found = Podman(tmp_path_factory.mktemp("podman"))
-    try:
-        base_image(found)
-        build_image(found)
-        yield found
-    finally:
-        found.remove()
+def podman() -> Iterator[Podman]:
+    # podman and sockets take short names alone
+    with tempfile.TemporaryDirectory(prefix="podman-", dir="/tmp") as folder:
+        found = Podman(Path(folder))
+        try:
+            base_image(found)
+            build_image(found)
+            yield found
+        finally:
+            found.remove()
 
 
 @pytest.fixture
