@@ -180,7 +180,7 @@ def _run(
         name=attempt.id,
         argv=command.argv,
         folder=folder,
-        env={**command.env, **selection.suite.env},
+        env={**selection.suite.env, **command.env},
         timeout_seconds=selection.suite.timeout_seconds,
         sidecar=f"{remote}/sidecar.jsonl" if command.sidecar else None,
     )
