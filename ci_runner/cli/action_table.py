@@ -152,6 +152,18 @@ PLAN = Action(
             step="plan",
         ),
         Output(name="machine", text="The machines that have to be leased, as a JSON list.", step="plan"),
+        Output(
+            name="hosted-matrix",
+            text="The part of the matrix that leases nothing: its jobs need nothing of any cloud.",
+            step="plan",
+        ),
+        Output(name="any-hosted", text="true if that part has a job.", step="plan"),
+        Output(
+            name="leased-matrix",
+            text="The part of the matrix that leases machines; each says whose, in platform.",
+            step="plan",
+        ),
+        Output(name="any-leased", text="true if that part has a job.", step="plan"),
         Output(name="plan", text="The path of the saved plan, to be kept as an artifact.", step="plan"),
     ),
     steps=(Step(id="plan", title="Choose the suites"),),

@@ -21,6 +21,7 @@ MOST_JOBS = 256  # docs.github.com/actions/reference/actions-limits
 # A job's outputs end at 1 MB, counted in UTF-16; the other outputs need a little.
 MOST_CHARACTERS = 500_000
 RUNS_ON = "ubuntu-latest"
+PLATFORMS = {"gcp-tpu": "gcp", "aws-ec2": "aws"}  # other providers are called alike in both places
 # A workflow may put these names into a shell line or a file name, so nothing in them means anything to either.
 SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,=@+:/\[\]-]*")
 
@@ -40,7 +41,14 @@ class Matrix:
             "matrix": dump({"include": self.include}),
             "any": "true" if self.include else "false",
             "machine": dump(self.machines),
+            **_half("hosted", [entry for entry in self.include if not entry["leased"]]),
+            **_half("leased", [entry for entry in self.include if entry["leased"]]),
         }
+
+
+def _half(name: str, entries: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    """The outputs for the jobs that lease, or do not: only the former may hold what opens a cloud."""
+    return {f"{name}-matrix": dump({"include": entries}), f"any-{name}": "true" if entries else "false"}
 
 
 def matrix_of(plan: Plan, settings: Settings) -> Matrix:
@@ -114,9 +122,16 @@ def _entry(selection: Selection, settings: Settings) -> dict[str, object]:
         "shard": f"{shard.index}/{shard.total}" if shard is not None and shard.total > 1 else "",
         "machine": suite.machine,
         "leased": not local_machine(suite.machine, settings),
+        "platform": _platform(suite.machine, settings),
         "runs-on": _runs_on(suite.machine, settings),
         "runner": selection.runner.variant.value if selection.runner is not None else "",
     }
+
+
+def _platform(machine: str, settings: Settings) -> str:
+    """Who lends the machine, as the input platform of actions says it."""
+    spec = settings.machines.get(machine)
+    return PLATFORMS.get(spec.provider, spec.provider) if spec is not None else "local"
 
 
 def _runs_on(machine: str, settings: Settings) -> str | list[str]:
@@ -162,4 +177,4 @@ def _grouped(entries: Sequence[Mapping[str, object]]) -> list[dict[str, object]]
     return jobs
 
 
-ALIKE = ("machine", "leased", "runs-on", "runner")
+ALIKE = ("machine", "leased", "platform", "runs-on", "runner")
