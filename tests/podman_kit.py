@@ -33,6 +33,10 @@ default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
+# nothing shared with another podman of this machine, and nobody who lingers for minutes after a command in a container
+lock_type = "file"
+tmp_dir = "{folder}/tmp"
+exit_command_delay = 1
 """
 LEFT_OUT = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache/apt", "var/lib/apt/lists")
 ROOM = 2 * 1024**3
@@ -47,7 +51,7 @@ class Podman:
 
     def __post_init__(self) -> None:
         settings = self.folder / "containers.conf"
-        settings.write_text(SETTINGS)
+        settings.write_text(SETTINGS.replace("{folder}", str(self.folder)))
         places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
         self.environ = {**os.environ, "CONTAINERS_CONF": str(settings), "PATH": places}
 
