@@ -7,6 +7,7 @@ processes with homes of their own. Nothing is left when the command has ended; i
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -49,6 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         metavar="FILE",
         help="write there what points a command at the emulators, for programs that hand no environment on, such as act",
+    )
+    run.add_argument(
+        "--event",
+        type=Path,
+        metavar="FILE",
+        help="write there the payload of a push to pull request 1, as GitHub would send it",
     )
     run.add_argument(
         "--keep",
@@ -96,7 +103,11 @@ def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
     boot_seconds = arguments.boot_seconds
     hub = Hub()
     hub.token(GITHUB_TOKEN)
-    _with_pull_request(hub, arguments.repository)
+    head = _with_pull_request(hub, arguments.repository)
+    if arguments.event:
+        arguments.event.write_text(
+            json.dumps(_pushed(arguments.repository, head), indent=2), encoding="utf-8"
+        )
     with tempfile.TemporaryDirectory(prefix="ci-runner-emulators-") as folder:
         place = Path(folder)
         with Machines(place / "machines", on_shutdown=lambda name: shut_down(guests, name)) as machines:
@@ -132,13 +143,35 @@ def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
                 server.end()
 
 
-def _with_pull_request(hub: Hub, name: str) -> None:
+def _with_pull_request(hub: Hub, name: str) -> str:
     """The repository, and pull request 1 whose head is what is checked out here, if anything is."""
     repository = hub.repository(name, you="admin")
     done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     head = done.stdout.strip() if done.returncode == 0 else repository.objects.refs["heads/main"]
     repository.objects.commits.setdefault(head, next(iter(repository.objects.commits.values())))
     hub.pull(repository, 1, head, author="you")
+    return head
+
+
+def _pushed(name: str, head: str) -> dict[str, object]:
+    """The payload of a push to pull request 1, from a branch of the repository itself."""
+    repository, you = {"full_name": name, "default_branch": "main"}, {"login": "you", "type": "User"}
+    pull = {
+        "number": 1,
+        "state": "open",
+        "draft": False,
+        "labels": [],
+        "user": you,
+        "head": {"ref": "topic", "sha": head, "repo": repository},
+        "base": {"ref": "main", "sha": head, "repo": repository},
+    }
+    return {
+        "action": "synchronize",
+        "number": 1,
+        "pull_request": pull,
+        "repository": repository,
+        "sender": you,
+    }
 
 
 def _told(hub: Hub, keep: Path | None) -> None:
