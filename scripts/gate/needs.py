@@ -29,6 +29,7 @@ NEEDS: Mapping[str, Need] = {
         "debootstrap", ("debootstrap",), "the image of guard and reap, made here and run by act"
     ),
     "git": Need("git", ("git",), "everything that reads or stages commits"),
+    "npm": Need("npm", (), "what GitHub's own parser says of workflows and actions"),
     "podman": Need("podman", ("podman", "runc"), "the image of guard and reap, made here and run by act"),
     "sshd": Need("sshd", ("openssh-server", "openssh-client"), "machines that are reached by ssh"),
 }
