@@ -25,4 +25,5 @@ GENERATED: Mapping[str, str] = {
     "actions/guard/action.yml": "generated.actions:guard",
     "actions/reap/action.yml": "generated.actions:reap",
     "docs/reference/actions.md": "generated.actions:reference",
+    "docs/README.md": "generated.docs_index:docs_index",  # the last: it looks at the others
 }

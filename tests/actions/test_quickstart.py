@@ -126,5 +126,7 @@ def test_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert done.stdout.count("Job succeeded") == 2
     assert "leasing" in said or "lease " in said
     (comment,) = (place / "scratch" / "said").glob("comment-*.md")
-    assert re.search(r"^### ✅ 1 passed · [0-9.]+ m?s · (under )?\$0\.\d\d$", comment.read_text(), re.MULTILINE)
+    assert re.search(
+        r"^### ✅ 1 passed · [0-9.]+ m?s · (under )?\$0\.\d\d$", comment.read_text(), re.MULTILINE
+    )
     assert shutil.which("act", path=str(tmp_path / "bin"))
