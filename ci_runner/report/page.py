@@ -96,7 +96,10 @@ def _markup(text: str) -> Markup:
 
 def line(foreign: object, limit: int = 2_000) -> str:
     r"""Foreign text of one line: line ends shown as `\n`, cut at the limit."""
-    text = str(foreign)[: limit * 8]
+    text = str(foreign)
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text  # most text
+    text = text[: limit * 8]
     text = visible(text).replace("\n", "\\n").replace("\t", " ")
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -185,8 +185,8 @@ def first_line(text: str) -> str:
 
 def red_by_status(outcome: Outcome, attributes: Mapping[str, str]) -> Outcome:
     """The outcome when attributes speak too, as GoogleTest, CTest and others write them; red outranks green."""
-    if outcome is not Outcome.PASSED:
-        return outcome
+    if outcome is not Outcome.PASSED or not ("status" in attributes or "result" in attributes):
+        return outcome  # the way of nearly all cases
     said = [STATUS.get((attributes.get(name) or "").lower()) for name in ("status", "result")]
     for candidate in (Outcome.FAILED, Outcome.ERRORED, Outcome.SKIPPED):
         if candidate in said:
