@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ci_runner.config.settings import Settings
 
 
+TRENDS = 8  # suites whose past is looked up
+
+
 @dataclass(slots=True)
 class Told:
     """What was told to whom, in words, and the address of the comment if there is one."""
@@ -62,6 +65,7 @@ def context_of(
     return Context(
         comparison=comparison_of(result, settings, environ, base),
         money=money_of(result, settings, environ),
+        trends=trends_of(result, settings, environ, base),
         server=server,
         run_url=f"{server}/{repository}/actions/runs/{run}" if run and repository else None,
     )
@@ -90,6 +94,38 @@ def comparison_of(
         print(f"warning: the history cannot be read, nothing is compared: {error}", file=sys.stderr)
         bases = {}
     return compare(result.suites, bases)
+
+
+def trends_of(
+    result: RunResult, settings: Settings, environ: Mapping[str, str], base: str | None
+) -> list[str]:
+    """How long each suite took in its last complete runs of the base branch, as far as the history says it at once."""
+    from ci_runner.history.base import COMPLETE, base_branch_of
+    from ci_runner.history.query import load_records
+    from ci_runner.history.store import open_store, usual_location
+    from ci_runner.report.trend import SHOWN, trend_line
+
+    branch = base or base_branch_of(result.plan.event, settings.default_branch)
+    lines = []
+    try:
+        store = open_store(usual_location(settings.stores, environ), settings.root)
+        for suite in result.suites[:TRENDS]:
+            if suite.selection.shard is not None and suite.selection.shard.total > 1:
+                continue  # shards are cut anew each time
+            name = suite.selection.suite.name
+            past = [
+                each.record.duration_seconds
+                for each in load_records(store, suite=name, limit=2 * SHOWN)
+                if each.record.branch == branch
+                and each.record.pull_request is None
+                and each.record.verdict in COMPLETE
+                and each.record.run_id not in result.run_id.split()
+            ]
+            now = sum(attempt.duration_seconds for attempt in suite.attempts)
+            lines.append(trend_line(name, [*reversed(past[: SHOWN - 1]), now], branch))
+    except (CiRunnerError, OSError):
+        return []  # whoever compares with the history says that it cannot be read
+    return [line for line in lines if line is not None]
 
 
 def covered(result: RunResult, results: Sequence[Path], settings: Settings, context: Context) -> RunResult:

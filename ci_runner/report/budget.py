@@ -32,10 +32,12 @@ def fit(
     so is cut, which only happens to the first lines of a tiny budget.
     """
     made = ""
+    whole = template.new_context({**values, "details": True, LEFT_OUT: ""})
     for kept in range(len(shed) + 1):
         gone = dict(shed[:kept])
+        said = [label for name, label in gone.items() if name == "details" or _says(template, name, whole)]
         context = template.new_context(
-            {**values, "details": "details" not in gone, LEFT_OUT: ", ".join(gone.values())}
+            {**values, "details": "details" not in gone, LEFT_OUT: ", ".join(said)}
         )
         names = [name for name in order if name not in gone] + ([LEFT_OUT] if gone else [])
         made = "".join("".join(template.blocks[name](context)) for name in names).rstrip("\n") + "\n"
@@ -44,3 +46,8 @@ def fit(
     while made and measure(made) > room:
         made = made[: max(0, min(len(made) - 1, len(made) * room // measure(made)))]
     return made
+
+
+def _says(template: Any, name: str, context: Any) -> bool:
+    """Whether a section says anything: nobody misses one that is empty."""
+    return bool("".join(template.blocks[name](context)).strip())

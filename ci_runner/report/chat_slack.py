@@ -117,6 +117,8 @@ def _span(span: Span, limit: int) -> str:
 
 def _plain(text: str, limit: int) -> str:
     shown = _EMPHASIS.sub("\uff3f", _EMOJI.sub(f":{BREAK}", text)).translate(_LOOKALIKE)
+    if shown.lstrip().startswith(">"):
+        shown = BREAK + shown  # it would begin a quotation
     return escaped(shown, limit)
 
 

@@ -29,10 +29,12 @@ ORDER = (
     "flaky",
     "problems",
     "machines",
+    "trends",
     "base",
     "not_run",
 )
 SHED = (
+    ("trends", "trends"),
     ("details", "tracebacks"),
     ("fixed", "fixed tests"),
     ("flaky", "flaky tests"),
@@ -68,6 +70,7 @@ class Context:
     run_url: str | None = None
     slower: Sequence[str] = ()  # lines of ours about slow-downs
     coverage: Sequence[str] = ()
+    trends: Sequence[str] = ()  # lines of ours: how long each suite took lately
 
 
 def part_of(key: str, result: RunResult, context: Context, *, room: int = ROOM) -> Part:
@@ -140,6 +143,7 @@ def comment_values(result: RunResult, context: Context) -> dict[str, Any]:
         "run_url": context.run_url,
         "slower": [Trusted(line) for line in context.slower],
         "coverage": [Trusted(line) for line in context.coverage],
+        "trends": [Trusted(line) for line in context.trends],
     }
 
 
