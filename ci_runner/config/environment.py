@@ -38,7 +38,9 @@ TOLD: Mapping[str, str] = {
     "CI_RUNNER_JOB": "The job that a process on a machine belongs to.",
 }
 # between parts of ci-runner, and of its tests; no one else sets or reads them
-WITHIN = frozenset({"CI_RUNNER_SIDECAR", "CI_RUNNER_STACKS", "CI_RUNNER_SELECT", "CI_RUNNER_DEVICES"})
+WITHIN = frozenset(
+    {"CI_RUNNER_SIDECAR", "CI_RUNNER_STACKS", "CI_RUNNER_SELECT", "CI_RUNNER_COVERAGE", "CI_RUNNER_DEVICES"}
+)
 
 
 def environment_lines() -> Iterator[str]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ci_runner.config.layers import Layers, leaves
 from ci_runner.config.lines import key_lines
 from ci_runner.config.load import load_settings
+from ci_runner.config.places import NOT_SETTINGS, find_team_file, personal_file, top_of
 from ci_runner.config.settings import Origin, Settings
 from ci_runner.config.shape import below, keys_at
-from ci_runner.config.places import NOT_SETTINGS, find_team_file, personal_file, top_of
 from ci_runner.config.tables import RootTable, SuiteTable
 from ci_runner.errors import ConfigurationError
 
