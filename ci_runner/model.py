@@ -199,6 +199,7 @@ class Suite:
     pytest_args: tuple[str, ...] = ()
     workers: str | None = None  # pytest-xdist: "auto" or a number
     env: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()  # names of variables of the runner whose values the suite gets
     when: When = field(default_factory=When)
     needs: Needs | None = None  # None: takes the whole machine for itself
     shards: int = 1

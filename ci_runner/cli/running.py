@@ -255,6 +255,19 @@ def session_of(
     )
 
 
+def with_secrets(session: Session, plan: Plan) -> Session:
+    """The session with the secrets of its suites, hidden from GitHub's log. Raises ConfigurationError and TrustError."""
+    if not any(selection.suite.secrets for selection in plan.selected):
+        return session
+    from ci_runner.execution.secret_values import masks, secrets_of
+
+    found = secrets_of(plan, session.environ)
+    if session.environ.get("GITHUB_ACTIONS"):
+        for line in masks(found.values()):
+            print(line, file=sys.stderr)  # GitHub reads commands there too, and stdout may be one object
+    return dataclasses.replace(session, secrets=found)
+
+
 def book_of(settings: Settings) -> Book:
     """Where leases are written down: beside the records."""
     from ci_runner.history.store import open_store

@@ -133,6 +133,7 @@ def _suite(
         pytest_args=table.pytest_args,
         workers=table.workers,
         env=dict(table.env),
+        secrets=table.secrets,
         when=_when(table.when),
         needs=Needs(cpus=needs.cpus, memory_mb=needs.memory_mb, exclusive=needs.exclusive) if needs else None,
         shards=table.shards,

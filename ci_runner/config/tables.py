@@ -168,6 +168,10 @@ class SuiteTable(Table):
     pytest_args: Strings = Field((), description="Arguments for pytest.")
     workers: Workers | None = Field(None, description="Processes of pytest-xdist: auto or a number.")
     env: Environment = Field({}, description="Environment variables.")
+    secrets: Strings = Field(
+        (),
+        description="Variables of the runner whose values the suite gets too: sent apart, and hidden in all that is kept.",
+    )
     when: WhenTable = Field(WhenTable(), description="What selects the suite.")
     needs: NeedsTable | None = Field(None, description="What it takes of the machine; left out: all of it.")
     shards: Shards = Field(1, description="Parts to split the tests into.")

@@ -22,6 +22,8 @@ from ci_runner.execution.prepare import (
     run_setup,
 )
 from ci_runner.execution.pytest_suite import COVERAGE, build_job_command
+from ci_runner.execution.secret_values import FILE as SECRETS
+from ci_runner.execution.secret_values import as_file, scrub
 from ci_runner.execution.shell_plan import shell_command
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
@@ -101,6 +103,8 @@ def run_attempt(
         error = caught
         attempt = _broken_off(session, attempt, caught)
     attempt = dataclasses.replace(attempt, ended_at=session.clock())
+    if hidden := session.secrets.get(selection.suite.name):
+        scrub(folder, [session.folder.path / attempt.log], hidden)
     session.folder.write_attempt(attempt)
     session.listener.attempt_ended(attempt)
     from ci_runner.results.attempt import collect  # loaded meanwhile, see running.load_publishers
@@ -174,6 +178,7 @@ def _run(
 ) -> Attempt:
     shell = prepared.shell
     remote = shell.job_folder(folder)
+    hidden = session.secrets.get(selection.suite.name)
     job = make_job(
         session,
         shell,
@@ -183,7 +188,10 @@ def _run(
         env={**selection.suite.env, **command.env},
         timeout_seconds=selection.suite.timeout_seconds,
         sidecar=f"{remote}/sidecar.jsonl" if command.sidecar else None,
+        secrets=f"{remote}/{SECRETS}" if hidden else None,
     )
+    if hidden:
+        shell.write(f"{remote}/{SECRETS}", as_file(hidden), mode=0o600)
     for name, data in command.files.items():
         shell.write(f"{remote}/{name}", data)
     shell.start(job)

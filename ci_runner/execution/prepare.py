@@ -105,6 +105,7 @@ def make_job(
     env: Mapping[str, str],
     timeout_seconds: float | None,
     sidecar: str | None = None,
+    secrets: str | None = None,
 ) -> Job:
     """A job with the run's rules: its log in the run folder, nothing of the workflow in its environment."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +122,7 @@ def make_job(
         timeout_seconds=timeout_seconds,
         sidecar=sidecar,
         log_limit_bytes=session.settings.log_limit_bytes,
+        secrets=secrets,
     )
 
 

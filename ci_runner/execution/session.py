@@ -101,4 +101,5 @@ class Session:
         default_factory=dict
     )  # all planned shards of each split suite
     today: date
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # suite → its secrets
     clock: Callable[[], float] = time.time

@@ -28,6 +28,7 @@ class Job:
     stacks_grace_seconds: float = 5.0
     sidecar: str | None = None  # its `session` lines say which processes answer a request for stacks
     log_limit_bytes: int = 256 * 1024 * 1024
+    secrets: str | None = None  # a file with more variables, which is removed as soon as it was read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -361,6 +361,10 @@ def environment(job: Mapping[str, Any], base: Mapping[str, str]) -> dict[str, st
     """The command's environment: the machine's, less `unset`, with `env`."""
     env = {name: value for name, value in base.items() if name not in job.get("unset", ())}
     env.update(job.get("env", {}))
+    if job.get("secrets"):
+        with open(job["secrets"], encoding="utf-8") as file:
+            env.update(json.load(file))
+        os.unlink(job["secrets"])
     return env
 
 
