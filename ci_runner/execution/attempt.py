@@ -22,8 +22,7 @@ from ci_runner.execution.prepare import (
     run_setup,
 )
 from ci_runner.execution.pytest_suite import COVERAGE, build_job_command
-from ci_runner.execution.secret_values import FILE as SECRETS
-from ci_runner.execution.secret_values import as_file, scrub
+from ci_runner.execution.secret_values import as_file, place_of, scrub
 from ci_runner.execution.shell_plan import shell_command
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
@@ -188,10 +187,10 @@ def _run(
         env={**selection.suite.env, **command.env},
         timeout_seconds=selection.suite.timeout_seconds,
         sidecar=f"{remote}/sidecar.jsonl" if command.sidecar else None,
-        secrets=f"{remote}/{SECRETS}" if hidden else None,
+        secrets=place_of(shell.scratch, attempt.id) if hidden else None,
     )
     if hidden:
-        shell.write(f"{remote}/{SECRETS}", as_file(hidden), mode=0o600)
+        shell.write(place_of(shell.scratch, attempt.id), as_file(hidden), mode=0o600)
     for name, data in command.files.items():
         shell.write(f"{remote}/{name}", data)
     shell.start(job)

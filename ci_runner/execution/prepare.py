@@ -118,12 +118,17 @@ def make_job(
         folder=remote,
         log=str(session.folder.path / "logs" / f"{name}.log") if local else f"{remote}/log",
         env=env,
-        unset=PRIVATE,
+        unset=(*PRIVATE, *sorted(_secrets_of_all(session))),
         timeout_seconds=timeout_seconds,
         sidecar=sidecar,
         log_limit_bytes=session.settings.log_limit_bytes,
         secrets=secrets,
     )
+
+
+def _secrets_of_all(session: Session) -> set[str]:
+    """Variables that are some suite's secrets: the environment of this machine gives them to nobody."""
+    return {name for suite in session.settings.suites.values() for name in suite.secrets}
 
 
 def run_job(session: Session, shell: Shell, job: Job, attempt: Attempt, name: str) -> JobStatus:

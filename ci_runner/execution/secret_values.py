@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from ci_runner.model import Plan
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-FILE = "secrets.json"  # in the job's folder on the machine; the supervisor removes it when it has read it
-SHORTEST = 4  # characters; what is shorter is everywhere, and nobody's secret
+SHORTEST = (
+    8  # characters; a shorter word may be part of the results themselves, and hiding it would break them
+)
 HIDDEN = b"***"
+BINARY = 8_000  # the bytes at the beginning of a file that tell whether it is text
 
 Values = Mapping[str, str]
 
@@ -57,6 +59,11 @@ def secrets_of(plan: Plan, environ: Mapping[str, str]) -> dict[str, Values]:
     return found
 
 
+def place_of(scratch: str, attempt: str) -> str:
+    """Where the file is on the machine: where it goes with the lease, if the supervisor never comes to remove it."""
+    return f"{scratch}/secrets-{attempt}.json"
+
+
 def as_file(values: Values) -> bytes:
     """What the supervisor reads."""
     return json.dumps(dict(values)).encode()
@@ -71,12 +78,13 @@ def masks(found: Iterable[Values]) -> list[str]:
 
 def scrub(folder: Path, logs: Sequence[Path], values: Values) -> None:
     """Replace the values in every file of an attempt, as text, in JSON and in XML."""
-    (folder / FILE).unlink(missing_ok=True)  # of a job that never began
     words = forms(values)
     for path in [*logs, *sorted(folder.rglob("*"))]:
         if path.is_symlink() or not path.is_file():
             continue
         data = clean = path.read_bytes()
+        if b"\0" in data[:BINARY]:
+            continue  # a data base of some tool, which would be broken
         for word in words:
             clean = clean.replace(word, HIDDEN)
         if clean != data:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_runner.execution.secret_values import FILE, forms
+from ci_runner.execution.secret_values import forms
 from tests.emulators.machines import Machines, user
 from tests.emulators.tpu.hall import LoopbackHall
 from tests.emulators.tpu.server import Server
@@ -54,7 +54,11 @@ def kept(project: Project) -> list[Path]:
     words = [word for word in forms({"TOKEN": SECRET}) if len(word) > 6]
     files = [path for path in project.root.joinpath(".ci-runner").rglob("*") if path.is_file()]
     assert files
-    return [path for path in files if path.name == FILE or any(word in path.read_bytes() for word in words)]
+    return [
+        path
+        for path in files
+        if path.name.startswith("secrets") or any(word in path.read_bytes() for word in words)
+    ]
 
 
 def check(project: Project, *words: str, **environ: str) -> None:
@@ -104,3 +108,12 @@ def test_a_job_hides_it_in_its_log_before_anything_else(tmp_path: Path) -> None:
     lines = ended.err.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("::add-mask::hunter2"))
     assert "::add-mask::second line of it" in lines[first : first + 3]
+
+
+def test_a_suite_that_lists_none_gets_none(tmp_path: Path) -> None:
+    tests = "import os\n\ndef test_nothing():\n    assert 'TOKEN' not in os.environ\n"
+    more = '[suites.other]\ntests = ["other"]\n'
+    files = {"tests/test_a.py": TESTS, "other/test_b.py": tests}
+    project = make_project(tmp_path, files, configuration=SUITE + more)
+    ended = project.ci("run", "other", cwd=None, TOKEN=SECRET)
+    assert ended.code == 0, ended

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_runner.errors import ConfigurationError, TrustError
-from ci_runner.execution.secret_values import FILE, as_file, masks, scrub, secrets_of
+from ci_runner.execution.secret_values import as_file, masks, scrub, secrets_of
 from ci_runner.model import Event, Lane, Plan, Selection, Suite
 
 SUITE = Suite(name="unit", title="unit", secrets=("A", "B"))
@@ -42,20 +42,20 @@ def test_all_that_is_lacking_is_told_at_once() -> None:
 
 
 def test_masks_hide_each_line_and_nothing_that_is_everywhere() -> None:
-    assert masks([{"A": "first%\nsecond", "B": "no"}]) == [
-        "::add-mask::first%25%0Asecond",
-        "::add-mask::first%25",
-        "::add-mask::second",
+    assert masks([{"A": "the first%\nthe second", "B": "word"}]) == [
+        "::add-mask::the first%25%0Athe second",
+        "::add-mask::the first%25",
+        "::add-mask::the second",
     ]
 
 
 # no letter of the words around it, and no mark that JSON is made of
 SECRETS = st.text(
-    st.characters(categories=["Lu", "N", "Sm", "So"], include_characters="&<>'\n"), min_size=4, max_size=40
+    st.characters(categories=["Lu", "N", "Sm", "So"], include_characters="&<>'\n"), min_size=8, max_size=40
 )
 
 
-@given(value=SECRETS.filter(lambda text: len(text.strip()) >= 4))
+@given(value=SECRETS.filter(lambda text: len(text.strip()) >= 8))
 def test_no_form_of_a_value_is_left(value: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("attempt")
     log = folder / "log"
@@ -63,17 +63,22 @@ def test_no_form_of_a_value_is_left(value: str, tmp_path_factory: pytest.TempPat
     log.write_bytes(f"<{text}> {text}{text}".encode("utf-8", "surrogateescape"))
     (folder / "a").mkdir()
     (folder / "a" / "cases.jsonl").write_text(json.dumps({"message": f"it is {text}"}), encoding="utf-8")
-    (folder / FILE).write_bytes(as_file({"A": value}))
     scrub(folder / "a", [log], {"A": value})
     assert text.encode("utf-8", "surrogateescape") not in log.read_bytes().replace(b"***", b"")
     assert json.loads((folder / "a" / "cases.jsonl").read_text())["message"] == "it is ***"
 
 
-def test_a_file_that_was_never_read_is_removed_and_links_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text("{}")
+def test_links_and_data_bases_are_left_alone(tmp_path: Path) -> None:
     outside = tmp_path.parent / "outside.txt"
-    outside.write_text("hunter2")
+    outside.write_text("hunter2-hunter2")
     (tmp_path / "link").symlink_to(outside)
-    scrub(tmp_path, [], {"A": "hunter2"})
-    assert not (tmp_path / FILE).exists()
-    assert outside.read_text() == "hunter2"
+    (tmp_path / "data").write_bytes(b"SQLite\0hunter2-hunter2")
+    scrub(tmp_path, [], {"A": "hunter2-hunter2", "B": "word"})
+    assert outside.read_text() == "hunter2-hunter2"
+    assert (tmp_path / "data").read_bytes() == b"SQLite\0hunter2-hunter2"
+
+
+def test_an_ordinary_word_is_no_secret_and_breaks_nothing(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.jsonl").write_text('{"event": "test", "id": "a::test_b"}')
+    scrub(tmp_path, [], {"A": "test", "B": ""})
+    assert json.loads((tmp_path / "sidecar.jsonl").read_text())["event"] == "test"
