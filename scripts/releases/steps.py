@@ -14,6 +14,10 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from bootstrap.index import index_in_use
+from bootstrap.problems import SetupProblem
+from bootstrap.uvtool import find_uv, read_pins
+
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 IMAGE = re.compile(r"[a-z0-9.-]+(?::[0-9]+)?(?:/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}")
@@ -55,6 +59,9 @@ def main(words: Sequence[str]) -> int:
     except Refused as refused:
         print(f"scripts/release: error: {refused}\nfix: {refused.fix}", file=sys.stderr)
         return 1
+    except SetupProblem as problem:
+        print(problem.lines(), file=sys.stderr)
+        return problem.code
     return 0
 
 
@@ -68,6 +75,28 @@ def check(root: Path, version: str) -> None:
             f"pyproject.toml says {package}, and this is to be {version}", "set the version in pyproject.toml"
         )
     notes(root, version)
+    is_next(root, version)
+
+
+def is_next(root: Path, version: str) -> None:
+    """Raise Refused if its major line has that version or a later one already: the major tag would go back."""
+    line = version.partition(".")[0]
+    done = [name[1:] for name in tags_of(root) if VERSION.fullmatch(name[1:])]
+    done = [name for name in done if name.partition(".")[0] == line]
+    newest = max(done, key=numbers, default="")
+    if newest and numbers(newest) >= numbers(version):
+        raise Refused(f"{newest} is released already", f"take a version after {newest}")
+
+
+def tags_of(root: Path) -> list[str]:
+    """The tags that the checkout knows."""
+    words = ["git", "tag", "--list", "v*"]
+    return subprocess.run(words, cwd=root, capture_output=True, text=True, check=True).stdout.split()
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The parts of a version, to be compared."""
+    return tuple(int(part) for part in version.split("."))
 
 
 def notes(root: Path, version: str) -> str:
@@ -85,30 +114,36 @@ def notes(root: Path, version: str) -> str:
 
 
 def build_twice(root: Path, out: Path) -> list[str]:
-    """Build wheel and archive in two places; the digests, if both came out the same. Raises Refused otherwise."""
+    """Build wheel and archive from two clones of the commit; the digests, if both are the same. Raises Refused otherwise."""
     stamp = subprocess.run(
         ["git", "log", "-1", "--format=%ct"], cwd=root, capture_output=True, text=True, check=True
-    )
+    ).stdout.strip()
     with tempfile.TemporaryDirectory() as place:
-        first, second = (_built(root, Path(place) / name, stamp.stdout.strip()) for name in ("one", "two"))
+        first, second = (
+            built(root, Path(place) / name, stamp, umask) for name, umask in (("one", 0o022), ("two", 0o077))
+        )
         if first != second:
-            differ = ", ".join(name for name in first if first[name] != second.get(name))
-            raise Refused(
-                f"two builds of one commit differ: {differ}", "look for times and paths in what is packed"
+            differ = ", ".join(
+                sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
             )
+            fix = "look for times, paths and permissions in what is packed"
+            raise Refused(f"two builds of one commit differ: {differ}", fix)
         out.mkdir(parents=True, exist_ok=True)
         for name in first:
-            shutil.copy2(Path(place) / "one" / name, out / name)
+            shutil.copy2(Path(place) / "one" / "dist" / name, out / name)
     return [f"{digest}  {name}" for name, digest in sorted(first.items())]
 
 
-def _built(root: Path, out: Path, stamp: str) -> dict[str, str]:
-    uv = shutil.which("uv")
-    if uv is None:
-        raise Refused("uv is not on PATH", "install uv, or run this in the release workflow")
+def built(root: Path, place: Path, stamp: str, umask: int) -> dict[str, str]:
+    """Build what is committed, and nothing that merely lies there; file names and their digests."""
+    uv = find_uv(os.environ, index_in_use(os.environ), read_pins())  # a hosted runner has none of its own
+    place.mkdir()
+    clone = ["git", "clone", "--quiet", "--depth=1", root.as_uri(), str(place / "source")]
+    subprocess.run(clone, check=True, umask=umask)
+    build = [str(uv), "build", "--quiet", "--out-dir", str(place / "dist")]
     environ = {**os.environ, "SOURCE_DATE_EPOCH": stamp}
-    subprocess.run([uv, "build", "--quiet", "--out-dir", str(out)], cwd=root, env=environ, check=True)
-    kept = [path for path in out.iterdir() if path.suffix in (".whl", ".gz")]
+    subprocess.run(build, cwd=place / "source", env=environ, check=True, umask=umask)
+    kept = [path for path in (place / "dist").iterdir() if path.suffix in (".whl", ".gz")]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
