@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-HUNK = re.compile(rb"@@ -\d+(?:,\d+)? \+(\d+)(?:,(\d+))? @@")
+HUNK = re.compile(rb"@@ -\d+(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@")
 OPTIONS = (
     "diff",
     "--unified=0",
+    "--inter-hunk-context=0",  # a person's own settings would bring context back
+    "--find-renames",  # a file that was only moved has no changed line
+    "--relative",  # paths as the configuration's folder has them, which may be below the repository's
+    "--submodule=short",
     "--no-color",
     "--no-ext-diff",
     "--no-textconv",
-    "--no-renames",
     "--src-prefix=a/",
     "--dst-prefix=b/",
 )
-MOST = 1_000_000
 ESCAPES = {
     b"n": b"\n",
     b"t": b"\t",
@@ -39,40 +41,34 @@ def changed_lines(git: Git, base: str, head: str | None) -> dict[str, frozenset[
 
 
 def parse_diff(printed: bytes) -> dict[str, frozenset[int]]:
-    """The lines in a diff without context; files that are gone or binary have none."""
+    """The lines that a diff adds; files that are gone or binary have none."""
     found: dict[str, set[int]] = {}
     path: str | None = None
-    left = old_left = 0
+    number = left = old_left = 0
     for line in printed.split(b"\n"):
-        if left or old_left:  # inside a hunk whatever looks like a header is text
+        if left > 0 or old_left > 0:  # inside a hunk whatever looks like a header is text
             if line.startswith(b"+"):
-                left -= 1
+                if path is not None:
+                    found.setdefault(path, set()).add(number)
+                number, left = number + 1, left - 1
             elif line.startswith(b"-"):
                 old_left -= 1
-            continue
-        if line.startswith(b"diff --git "):
+            elif not line.startswith(b"\\"):  # "\ No newline at end of file" is no line
+                number, left, old_left = number + 1, left - 1, old_left - 1
+        elif line.startswith(b"diff --git "):
             path = None
         elif line.startswith(b"+++ "):
             path = _path(line[4:].rstrip(b"\r"))
         elif (match := HUNK.match(line)) is not None:
-            start, count = int(match[1]), int(match[2] or 1)
-            left, old_left = count, _old(line)
-            if path is not None and 0 < count <= MOST:
-                found.setdefault(path, set()).update(range(start, start + count))
+            old_left, number, left = int(match[1] or 1), int(match[2]), int(match[3] or 1)
     return {name: frozenset(lines) for name, lines in found.items()}
-
-
-def _old(line: bytes) -> int:
-    match = re.match(rb"@@ -\d+(?:,(\d+))? ", line)
-    return int(match[1] or 1) if match else 0
 
 
 def _path(text: bytes) -> str | None:
     """The path of a `+++` line: quoted by git if it holds anything unusual, with a tab after it if it holds blanks."""
+    text = text.rstrip(b"\t")
     if text.startswith(b'"'):
-        text = re.sub(rb"\\([0-7]{3}|.)", lambda m: _unescaped(m[1]), text.partition(b"\t")[0].strip(b'"'))
-    else:
-        text = text.rstrip(b"\t")
+        text = re.sub(rb"\\([0-7]{3}|.)", lambda m: _unescaped(m[1]), text[1:].removesuffix(b'"'))
     return text[2:].decode("utf-8", "surrogateescape") if text.startswith(b"b/") else None
 
 

@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from xml.parsers import expat
 
 LARGEST = 256 * 1024 * 1024  # bytes of one file
+LARGEST_JSON = 64 * 1024 * 1024  # it is read as a whole, and takes many times its size
+LONGEST = 64 * 1024  # bytes of one line of lcov
 HIGHEST = 10_000_000  # no file has more lines
-MOST = 20_000_000  # lines in one report
+MOST = 5_000_000  # lines in one report
+INSTALLED = ("site-packages", "dist-packages", "node_modules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +36,21 @@ class Unreadable(ValueError):  # noqa: N818 - it is a finding about a file
 
 def read_coverage(path: Path, *, exists: Callable[[str], bool] = lambda _: True) -> dict[str, FileLines]:
     """The lines in one file of any known kind; `exists` says which paths the repository has. Raises Unreadable, OSError."""
-    if path.stat().st_size > LARGEST:
-        raise Unreadable(f"larger than {LARGEST >> 20} MB")
-    data = path.read_bytes()
-    start = data[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start.startswith(b"{"):
-        found = _json(data)
-    elif start.startswith(b"<"):
-        found = _cobertura(data)
-    elif re.match(rb"(TN|SF):", start):
-        found = _lcov(data)
-    else:
-        raise Unreadable("it is neither coverage.py's JSON nor Cobertura's XML nor lcov's text")
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        start = file.read(400).lstrip(b"\xef\xbb\xbf \t\r\n")
+        file.seek(0)
+        largest = LARGEST_JSON if start.startswith(b"{") else LARGEST
+        if size > largest:
+            raise Unreadable(f"larger than {largest >> 20} MB")
+        if start.startswith(b"{"):
+            found = _json(file.read())
+        elif start.startswith(b"<"):
+            found = _cobertura(file)
+        elif re.match(rb"(TN|SF):", start):
+            found = _lcov(file)
+        else:
+            raise Unreadable("it is neither coverage.py's JSON nor Cobertura's XML nor lcov's text")
     lines: dict[str, FileLines] = {}
     for name, (covered, missing) in found.items():
         inside = within(name, exists)
@@ -86,8 +92,12 @@ def within(name: str, exists: Callable[[str], bool]) -> str | None:
     if not text.startswith(("/", "../")) and not re.match(r"[A-Za-z]:/", text):
         return text if exists(text) else None
     parts = [part for part in text.split("/") if part not in ("", "..")]
-    ends = ("/".join(parts[at:]) for at in range(1 if parts and parts[0].endswith(":") else 0, len(parts)))
-    return next((end for end in ends if exists(end)), None)
+    for at in range(1 if parts and parts[0].endswith(":") else 0, len(parts)):
+        if exists(end := "/".join(parts[at:])):
+            return end
+        if parts[at] in INSTALLED:
+            return None  # a library's setup.py is not the project's
+    return None
 
 
 Raw = dict[str, tuple[set[int], set[int]]]
@@ -135,28 +145,28 @@ def _json(data: bytes) -> Raw:
     return kept.found
 
 
-def _cobertura(data: bytes) -> Raw:
+def _cobertura(file: BinaryIO) -> Raw:
     kept = _Counter()
     sources: list[str] = []
-    state = {"file": "", "source": ""}
-    roots: list[str] = []
+    state = {"file": "", "source": "", "root": "", "inside": ""}
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        roots.append(tag)
+        state["root"] = state["root"] or tag
+        state["inside"] = tag
         if tag == "class":
             state["file"] = attributes.get("filename", "")
         elif tag == "line" and state["file"]:
             kept.add(state["file"], attributes.get("number"), attributes.get("hits"))
 
     def end(tag: str) -> None:
-        if tag == "source" and state["source"].strip():
+        if tag == "source" and state["source"].strip() and len(sources) < 2:  # only a single one is used
             sources.append(state["source"].strip())
-        state["source"] = ""
+        state["source"] = state["inside"] = ""
         if tag == "class":
             state["file"] = ""
 
     def text(chunk: str) -> None:
-        if roots and roots[-1] == "source":
+        if state["inside"] == "source" and len(state["source"]) < 4_000:
             state["source"] += chunk[:4_000]
 
     def refuse(*_: object) -> None:
@@ -166,10 +176,10 @@ def _cobertura(data: bytes) -> Raw:
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
     parser.EntityDeclHandler = refuse
     try:
-        parser.Parse(data, True)  # noqa: FBT003 - the last piece
+        parser.ParseFile(file)
     except expat.ExpatError as error:
         raise Unreadable(f"no XML: {error}") from None
-    if not roots or roots[0] != "coverage":
+    if state["root"] != "coverage":
         raise Unreadable("its XML is not Cobertura's")
     return {_under(sources, name): lines for name, lines in kept.found.items()}
 
@@ -181,16 +191,16 @@ def _under(sources: list[str], name: str) -> str:
     return posixpath.join(sources[0].replace("\\", "/"), name)
 
 
-def _lcov(data: bytes) -> Raw:
+def _lcov(file: BinaryIO) -> Raw:
     kept = _Counter()
     name = ""
-    for line in data.decode("utf-8", "replace").splitlines():
-        kind, _, rest = line.partition(":")
+    while piece := file.readline(LONGEST):
+        kind, _, rest = piece.decode("utf-8", "replace").lstrip("\ufeff").partition(":")
         if kind == "SF":
             name = rest.strip()
         elif kind == "DA" and name:
             number, _, hits = rest.partition(",")
             kept.add(name, number.strip(), hits.partition(",")[0].strip())
-        elif line.strip() == "end_of_record":
+        elif kind.strip() == "end_of_record":
             name = ""
     return kept.found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,6 +86,31 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(reader, "LARGEST", 3)
     with pytest.raises(Unreadable, match="larger"):
         read_coverage(written(tmp_path, LCOV))
+    assert read_coverage(written(tmp_path, '{"files": {}}')) == {}
+    monkeypatch.setattr(reader, "LARGEST_JSON", 3)
+    with pytest.raises(Unreadable, match="larger"):
+        read_coverage(written(tmp_path, '{"files": {}}'))
+
+
+def test_a_line_of_lcov_without_an_end_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "LONGEST", 16)
+    text = "TN:" + "x" * 400 + "\n" + LCOV
+    assert read_coverage(written(tmp_path, text)) == EXPECTED
+
+
+def test_a_source_of_any_length_is_no_work(tmp_path: Path) -> None:
+    """Each reference is a piece of its own, and pieces that were all kept and joined took the square of their number."""
+    many = COBERTURA.replace("<source>src</source>", "<source>" + "&#65;" * 20_000 + "</source>")
+    (path,) = read_coverage(written(tmp_path, many))
+    assert path.endswith("/a.py")
+    assert len(path) < 4_100
+
+
+def test_more_sources_than_one_tell_nothing(tmp_path: Path) -> None:
+    many = COBERTURA.replace("<source>src</source>", "<source>src</source> <source>lib</source>\n")
+    assert set(read_coverage(written(tmp_path, many))) == {"a.py"}
 
 
 @pytest.mark.parametrize(
@@ -97,6 +122,8 @@ def test_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("C:\\work\\src\\a.py", "src/a.py"),
         ("../../src/a.py", "src/a.py"),
         ("/usr/lib/python3/os.py", None),
+        ("/usr/lib/python3/dist-packages/src/a.py", None),
+        ("/srv/work/node_modules/x/src/a.py", None),
         ("../..", None),
         ("", None),
         ("src/\n.py", None),
@@ -123,11 +150,6 @@ def test_a_line_that_ran_anywhere_has_run(parts: list[dict[str, FileLines]]) -> 
 
 
 # -- the diff ----------------------------------------------------------------------------------------------------------
-
-
-def git(root: Path, *words: str) -> bytes:
-    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "core.autocrlf=false")
-    return subprocess.run(["git", "-C", str(root), *identity, *words], capture_output=True, check=True).stdout
 
 
 DIFF = b"""\
@@ -178,6 +200,33 @@ def test_a_diff_is_read_line_by_line_whatever_the_lines_look_like() -> None:
     }
     assert parse_diff(b"") == {}
     assert parse_diff(DIFF.replace(b"\n", b"\r\n"))["src/a.py"] == frozenset({1, 2, 20, 21, 22})
+
+
+def test_a_name_that_ends_in_a_quote_or_a_backslash_is_whole() -> None:
+    def one(name: bytes) -> bytes:
+        return b"diff --git x y\n--- /dev/null\n+++ " + name + b"\n@@ -0,0 +1 @@\n+x\n"
+
+    assert list(parse_diff(one(b'"b/a\\""'))) == ['a"']
+    assert list(parse_diff(one(b'"b/a\\\\"'))) == ["a\\"]
+    assert list(parse_diff(one(b"b/a b\t"))) == ["a b"]
+
+
+TEXTS = st.lists(
+    st.sampled_from(["a", "b", "+++ b/x", "--- a/x", "@@ -1 +1 @@", "diff --git a/x b/x", ""]), max_size=12
+)
+
+
+@given(TEXTS, TEXTS, st.integers(0, 3))
+def test_the_lines_are_those_that_difflib_tells(old: list[str], new: list[str], context: int) -> None:
+    """Whatever the text looks like, and with as much context as a person's git is told to print."""
+    printed = difflib.unified_diff(old, new, "a/f", "b/f", n=context, lineterm="")
+    expected = {
+        number + 1
+        for kind, _, _, first, last in difflib.SequenceMatcher(None, old, new).get_opcodes()
+        if kind in ("insert", "replace")
+        for number in range(first, last)
+    }
+    assert parse_diff("\n".join(printed).encode()).get("f", frozenset()) == expected
 
 
 @given(st.binary(max_size=300))
