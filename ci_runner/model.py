@@ -466,6 +466,7 @@ class RunResult:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     cost_usd: float = 0.0
+    coverage: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # of each suite that measured
 
     @property
     def duration_seconds(self) -> float:

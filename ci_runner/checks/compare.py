@@ -23,7 +23,9 @@ class Base:
     distance: int | None = 0  # commits before the merge base; None: it is not known to be an ancestor
     outcomes: Mapping[str, str] | None = None  # test → outcome; None: there is no base
     flaky: frozenset[str] = frozenset()
-    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)  # of a run in one part
+    metrics: Mapping[str, float] = dataclasses.field(
+        default_factory=dict
+    )  # those that all its parts tell alike
     total: Mapping[str, float] | None = None
 
 

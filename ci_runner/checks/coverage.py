@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ci_runner.github.commands import one_line
 from ci_runner.model import Finding, Level, Suite
@@ -63,11 +64,28 @@ def findings(suite: Suite, found: Figures) -> list[Finding]:
         text = f"{found.percent:.1f} % of the lines are covered, and coverage-minimum is {suite.coverage_minimum:g} %"
         made.append(Finding(level=Level.ERROR, subject=suite.name, text=text, code=CODE))
     share, least = found.changed_percent, suite.coverage_minimum_changed
+    if least is not None and found.changed is None:
+        text = "coverage-minimum-changed was not judged: git cannot tell here what changed (fetch-depth: 0 in a job)"
+        made.append(Finding(level=Level.WARNING, subject=suite.name, text=text, code=CODE))
     if least is not None and share is not None and share < least:
         text = f"{share:.1f} % of the changed lines are covered, and coverage-minimum-changed is {least:g} %"
         text += f": {places(found)}"
         made.append(Finding(level=Level.ERROR, subject=suite.name, text=text, code=CODE))
     return made
+
+
+def plain(found: Figures) -> dict[str, Any]:
+    """The figures as results.json has them."""
+    changed = found.changed_percent
+    return {
+        "percent": round(found.percent, 3),
+        "covered": found.covered,
+        "lines": found.lines,
+        "base_percent": found.base,
+        "changed_lines": found.changed,
+        "changed_percent": None if changed is None else round(changed, 3),
+        "uncovered": {path: spans(lines) for path, lines in found.uncovered},
+    }
 
 
 def told(found: Figures) -> str:
@@ -103,11 +121,17 @@ def plural(count: int, what: str) -> str:
 
 def ranges(lines: Sequence[int], most: int = 12) -> str:
     """Numbers as ranges: 3-5, 9."""
-    spans: list[list[int]] = []
+    found = spans(lines)
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in found[:most]]
+    return ", ".join(shown) + (", …" if len(found) > most else "")
+
+
+def spans(lines: Sequence[int]) -> list[list[int]]:
+    """The first and the last of each run of numbers without a gap."""
+    found: list[list[int]] = []
     for line in lines:
-        if spans and line == spans[-1][1] + 1:
-            spans[-1][1] = line
+        if found and line == found[-1][1] + 1:
+            found[-1][1] = line
         else:
-            spans.append([line, line])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in spans[:most]]
-    return ", ".join(shown) + (", …" if len(spans) > most else "")
+            found.append([line, line])
+    return found

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from ci_runner.checks.compare import Base
     from ci_runner.model import Suite
 
-MISSING = ".missing"
-INSTALL = "pip install coverage where the suite runs, or leave coverage out of its configuration"
+MISSING = "python.json.missing"  # what the plugin leaves where there is no report
+SQLITE = b"SQLite format 3\0"  # coverage.py's own data, left where joining failed
+LARGEST = 4 * 1024 * 1024  # bytes of a new file whose lines are counted
 
 
 def is_measured(suite: Suite) -> bool:
@@ -38,9 +39,9 @@ def with_coverage(
     known = _known_paths(root)
     suites = list(result.suites)
     found: list[Finding] = [item for item in result.findings if item.code != judge.CODE]
-    notes = [
-        note for note in result.notes if not note.startswith(tuple(f"{name}: coverage " for name in names))
-    ]
+    earlier = tuple(f"{name}: coverage " for name in names)
+    notes = [note for note in result.notes if not note.startswith(earlier)]
+    told: dict[str, dict[str, object]] = {}
     for name in names:
         places = [at for at, suite in enumerate(suites) if suite.selection.suite.name == name]
         parts = [_read(suites[at], folders, known) for at in places]
@@ -49,29 +50,39 @@ def with_coverage(
         figures = judge.figures(
             whole, changed=changed, base=base.metrics.get(judge.METRIC) if base is not None else None
         )
-        red = _judged(suites[places[0]].selection.suite, figures, [suites[at] for at in places])
-        found += red
-        notes.append(f"{name}: {judge.told(figures)}" if whole else f"{name}: coverage was not measured")
-        for at, (coverage, problems) in zip(places, parts, strict=True):
-            suites[at] = _with_part(suites[at], coverage, problems, red, alone=len(places) == 1)
-    codes = [suite.exit_code for suite in suites]
+        lacking = _lacking([suites[at] for at in places])
+        judged = [] if lacking else _judged(suites[places[0]].selection.suite, figures)
+        found += judged
+        notes.append(
+            f"{name}: {judge.told(figures)}{lacking}" if whole else f"{name}: coverage was not measured"
+        )
+        if whole:
+            told[name] = judge.plain(figures)
+        percent = round(figures.percent, 3) if whole and not lacking else None
+        red = any(item.level is Level.ERROR for item in judged)
+        for at, (_, problems) in zip(places, parts, strict=True):
+            suites[at] = _with_part(suites[at], percent, problems, red=red)
     red_now = any(item.level is Level.ERROR for item in found)
-    exit_code = worst([result.exit_code, *codes])
+    exit_code = worst([result.exit_code, *(suite.exit_code for suite in suites)])
     return dataclasses.replace(
         result,
         suites=tuple(suites),
         findings=tuple(found),
         notes=tuple(notes),
+        coverage=told,
         exit_code=exit_code,
         verdict=Verdict.FAILED if red_now and result.verdict is Verdict.PASSED else result.verdict,
     )
 
 
-def _judged(suite: Suite, figures: judge.Figures, parts: Sequence[SuiteResult]) -> list[Finding]:
-    """The findings, once every shard is there: a part of the tests covers a part of the lines."""
-    shard = parts[0].selection.shard
-    if shard is not None and shard.total > len({part.selection.id for part in parts}):
-        return []
+def _lacking(parts: Sequence[SuiteResult]) -> str:
+    """A word about shards that are not here: a part of the tests covers a part of the lines. Empty if all are."""
+    shard, here = parts[0].selection.shard, len({part.selection.id for part in parts})
+    return f" ({here} of {shard.total} shards)" if shard is not None and shard.total > here else ""
+
+
+def _judged(suite: Suite, figures: judge.Figures) -> list[Finding]:
+    """The findings about a suite that is here as a whole."""
     minimum = suite.coverage_minimum is not None or suite.coverage_minimum_changed is not None
     if minimum and not figures.lines:
         text = "no coverage was measured, and the suite has a minimum"
@@ -80,16 +91,17 @@ def _judged(suite: Suite, figures: judge.Figures, parts: Sequence[SuiteResult]) 
 
 
 def _with_part(
-    part: SuiteResult, coverage: Coverage, problems: Sequence[Problem], red: Sequence[Finding], *, alone: bool
+    part: SuiteResult, percent: float | None, problems: Sequence[Problem], *, red: bool
 ) -> SuiteResult:
-    metrics = dict(part.metrics)
-    if alone and coverage:
-        metrics[judge.METRIC] = round(judge.figures(coverage, changed=None).percent, 3)
+    """A part with the figure of the whole, so that any of its records tells it."""
+    metrics = {name: value for name, value in part.metrics.items() if name != judge.METRIC}
+    if percent is not None:
+        metrics[judge.METRIC] = percent
     failed = red and part.exit_code == errors.OK
     return dataclasses.replace(
         part,
         metrics=metrics,
-        problems=(*part.problems, *problems),
+        problems=tuple(dict.fromkeys((*part.problems, *problems))),
         exit_code=errors.TESTS_FAILED if failed else part.exit_code,
         verdict=Verdict.FAILED if failed else part.verdict,
     )
@@ -106,16 +118,22 @@ def _read(
             for file in sorted((folder / "attempts" / attempt.id).rglob("coverage/*")):
                 name = f"{attempt.folder}/coverage/{file.name}"
                 try:
-                    if file.name.endswith(MISSING):
-                        why = file.read_text(encoding="utf-8", errors="replace")[:500]
-                        problems.append(_problem(f"coverage was not measured: {why}\nfix: {INSTALL}", name))
-                    elif file.is_file() and not file.name.startswith("data"):
+                    if file.name == MISSING:
+                        with file.open("rb") as opened:
+                            why = opened.read(1_000).decode("utf-8", "replace")
+                        problems.append(_problem(f"coverage was not measured: {why}", name))
+                    elif file.is_file() and not _is_data(file):
                         found.append(
                             read_coverage(file, exists=known.__contains__ if known else lambda _: True)
                         )
                 except (Unreadable, OSError) as error:
                     problems.append(_problem(f"coverage cannot be read: {error}", name))
     return join(found), problems
+
+
+def _is_data(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(SQLITE)) == SQLITE
 
 
 def _problem(text: str, file: str) -> Problem:
@@ -141,4 +159,19 @@ def _changed(result: RunResult, root: Path) -> dict[str, frozenset[int]] | None:
     before = ancestors(git, event, base_branch_of(event, event.default_branch or "main"))
     if not before:
         return None
-    return changed_lines(git, before[0], None if event.kind == "local" else event.commit)
+    if event.kind != "local":
+        return changed_lines(git, before[0], event.commit)
+    changed = changed_lines(git, before[0], None)
+    listed = git(["ls-files", "-z", "--others", "--exclude-standard"])
+    fresh = [name.decode("utf-8", "surrogateescape") for name in (listed or b"").split(b"\0") if name]
+    return None if changed is None else {**changed, **{name: _all_lines(root / name) for name in fresh}}
+
+
+def _all_lines(path: Path) -> frozenset[int]:
+    """Every line of a file that git does not have yet; none of one that is no file of a usual size."""
+    try:
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
+            return frozenset()
+        return frozenset(range(1, len(path.read_bytes().splitlines()) + 1))
+    except OSError:
+        return frozenset()

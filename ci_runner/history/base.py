@@ -112,5 +112,9 @@ def _read(store: Store, suite: str, parts: Sequence[Stored], distance: int) -> B
         distance=distance,
         outcomes=outcomes,
         flaky=frozenset(flaky),
-        metrics=first.metrics if len(parts) == 1 else {},
+        metrics={
+            name: value
+            for name, value in first.metrics.items()
+            if all(part.record.metrics.get(name) == value for part in parts)
+        },
     )

@@ -67,6 +67,7 @@ def results_json(result: RunResult) -> dict[str, Any]:
         "not_run": codec.plain(result.plan.skipped),
         "findings": codec.plain(result.findings),
         "notes": list(result.notes),
+        "coverage": codec.plain(result.coverage),
         "ci_runner": __version__,
     }
 

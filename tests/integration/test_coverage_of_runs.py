@@ -45,6 +45,25 @@ def test_the_total_and_the_changed_lines_that_no_test_ran(tmp_path: Path) -> Non
     assert ended.json["suites"][0]["metrics"] == {"coverage_percent": 84.615}
 
 
+def test_shards_are_compared_with_the_base_as_one(tmp_path: Path) -> None:
+    project = project_of(tmp_path, "shards = 2\n", **{"tests/test_b.py": ODD})
+    assert project.ci("run").code == 0
+    project.git("checkout", "-q", "-b", "topic")
+    project.write({"src/numbers.py": NEW})
+    project.commit()
+    project.write({"src/fresh.py": "def new():\n    return 1\n"})  # git does not have it yet
+    assert project.ci("run").code == 0
+    ended = project.ci("report", "--results", str(project.last_run()), "--format", "json")
+    assert ended.code == 0, ended
+    told = ended.json["coverage"]["unit"]
+    assert told["base_percent"] == 100.0
+    assert told["uncovered"] == {"src/fresh.py": [[1, 2]], "src/numbers.py": [[8, 10]]}
+    assert (told["changed_lines"], told["changed_percent"]) == (6, 16.667)
+    assert f"({told['percent'] - 100:+.1f} points)" in notes(ended)
+    assert project.load("results.json")["coverage"]["unit"]["percent"] == told["percent"]
+    assert {part["metrics"]["coverage_percent"] for part in ended.json["suites"]} == {told["percent"]}
+
+
 @pytest.mark.parametrize("more", ["shards = 2\n", 'workers = "2"\n'])
 def test_shards_and_workers_are_one(tmp_path: Path, more: str) -> None:
     project = project_of(tmp_path, more + "coverage-minimum = 100\n", **{"tests/test_b.py": ODD})
@@ -73,13 +92,52 @@ def test_a_shard_alone_is_not_judged_and_the_report_of_all_is(tmp_path: Path) ->
     project = project_of(tmp_path, "shards = 2\ncoverage-minimum = 100\n", **{"tests/test_b.py": ODD})
     assert project.ci("plan", "unit", "--save-plan", "plan.json").code == 0
     for part in ("unit-1of2", "unit-2of2"):
-        out = str(tmp_path / "artifacts" / part)
-        assert project.ci("run", "--plan", "plan.json", "--id", part, "--out", out).code == 0
+        out = tmp_path / "artifacts" / part
+        assert project.ci("run", "--plan", "plan.json", "--id", part, "--out", str(out)).code == 0
+        alone = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        assert alone["notes"][-1].endswith("(1 of 2 shards)")
+        assert alone["suites"][0]["metrics"] == {}
     told = project.ci(
         "report", "--results", str(tmp_path / "artifacts"), "--plan", "plan.json", "--format", "json"
     )
     assert told.code == 0, told
     assert "unit: coverage 100.0 %" in notes(told)
+    assert "shards)" not in notes(told)
+
+
+@pytest.mark.parametrize("workers", ["", 'workers = "2"\n'])
+def test_pytest_cov_keeps_measuring_and_the_run_does_not_tell_a_wrong_number(
+    tmp_path: Path, workers: str
+) -> None:
+    arguments = 'pytest-args = ["--cov=src", "--cov-fail-under=10"]\n'
+    ended = project_of(tmp_path, workers + arguments).ci("run", "--format", "json")
+    assert ended.code == 0, ended
+    (problem,) = ended.json["problems"]
+    assert "pytest-cov measures already" in problem["text"]
+    assert "coverage-files" in problem["text"]
+    assert ended.json["coverage"] == {}
+
+
+def test_what_a_project_tells_the_library_holds_and_a_file_that_is_gone_costs_only_itself(
+    tmp_path: Path,
+) -> None:
+    gone = "def test_gone():\n    import pathlib\n    made = pathlib.Path('src/made.py')\n"
+    gone += "    made.write_text('x = 1\\n')\n    import src.made\n    made.unlink()\n"
+    project = project_of(
+        tmp_path,
+        'env = { PYTHONPATH = ".", PYTHONWARNINGS = "error::Warning" }\n',
+        **{".coveragerc": "[run]\nsource = src\n", "tests/test_gone.py": gone},
+    )
+    ended = project.ci("run", "--format", "json")
+    assert (ended.code, ended.json["problems"]) == (0, []), ended
+    assert (ended.json["coverage"]["unit"]["covered"], ended.json["coverage"]["unit"]["lines"]) == (3, 4)
+
+
+def test_settings_that_the_library_cannot_read_are_a_problem_and_not_red(tmp_path: Path) -> None:
+    ended = project_of(tmp_path, **{".coveragerc": "[run\n"}).ci("run", "--format", "json")
+    assert (ended.code, ended.json["passed"]) == (0, 1), ended
+    (problem,) = ended.json["problems"]
+    assert "correct what the project tells coverage.py" in problem["text"]
 
 
 @pytest.mark.parametrize(("more", "code"), [("", 0), ("coverage-minimum = 10\n", 1)])
@@ -102,12 +160,14 @@ def test_a_suite_without_the_library_says_so_and_is_red_only_with_a_minimum(
 def test_other_tools_files_are_read(tmp_path: Path) -> None:
     lcov = "TN:\nSF:src/numbers.py\nDA:1,1\nDA:2,1\nDA:3,0\nDA:4,1\nend_of_record\n"
     junit = '<testsuite name="s"><testcase classname="a" name="ok"/></testsuite>'
-    command = f"printf '{lcov!s}' > lcov.info; printf '%s' '{junit}' > junit.xml".replace("\n", "\\n")
+    command = f"mkdir data; printf '{lcov!s}' > data/lcov.info; printf '%s' '{junit}' > junit.xml".replace(
+        "\n", "\\n"
+    )
     configuration = f"""\
 [suites.other]
 command = {json.dumps(command)}
 junit = ["junit.xml"]
-coverage-files = ["lcov.info"]
+coverage-files = ["data/*.info"]
 coverage-minimum = 75
 """
     project = make_project(tmp_path, {"src/numbers.py": SOURCE}, configuration=configuration)

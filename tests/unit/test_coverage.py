@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_runner.checks.coverage import Figures, figures, findings, ranges, told
+from ci_runner.checks.coverage import Figures, figures, findings, plain, ranges, told
 from ci_runner.github.changed_lines import changed_lines, parse_diff
-from ci_runner.model import Suite
+from ci_runner.model import Level, Suite
 from ci_runner.results import coverage as reader
 from ci_runner.results.coverage import FileLines, Unreadable, counted, join, read_coverage, within
 
@@ -296,3 +296,24 @@ def test_a_minimum_is_a_finding_of_its_own(
     assert findings(suite, figures(EXPECTED, changed={})) == [
         item for item in found if "changed" not in item.text
     ]
+
+
+def test_a_minimum_of_changed_lines_that_cannot_be_judged_is_a_warning() -> None:
+    suite = Suite(name="unit", title="unit", coverage_minimum_changed=90)
+    (found,) = findings(suite, figures(EXPECTED, changed=None))
+    assert (found.level, found.code) == (Level.WARNING, "coverage")
+    assert "fetch-depth: 0" in found.text
+
+
+def test_the_object_has_what_the_line_says() -> None:
+    found = of(base=81.5, changed=7, uncovered=(("a.py", (3, 4, 5, 9)),))
+    assert plain(found) == {
+        "percent": 80.0,
+        "covered": 80,
+        "lines": 100,
+        "base_percent": 81.5,
+        "changed_lines": 7,
+        "changed_percent": 42.857,
+        "uncovered": {"a.py": [[3, 5], [9, 9]]},
+    }
+    assert plain(of())["changed_percent"] is None

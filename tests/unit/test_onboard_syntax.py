@@ -13,7 +13,7 @@ import ci_runner.execution.onboard
 FOLDER = Path(next(iter(ci_runner.execution.onboard.__path__)))
 FILES = sorted(FOLDER.rglob("*.py"))
 # what each plugin runs inside of, and has beside the standard library; coverage.py's absence is told and no error
-THERE = {"ci_runner_sidecar.py": {"pytest"}, "ci_runner_coverage.py": {"coverage"}}
+THERE = {"ci_runner_sidecar.py": {"pytest"}, "ci_runner_coverage.py": {"coverage", "pytest"}}
 IDS = [str(path.relative_to(FOLDER)) for path in FILES]
 
 
