@@ -217,10 +217,10 @@ def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
             target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
     if suite.coverage or suite.coverage_files:
         (folder / "coverage").mkdir(exist_ok=True)
-    for pattern in suite.coverage_files:
-        for path in shell.glob(pattern):
-            target = folder / "coverage" / safe_name(path)
-            target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
+    found = dict.fromkeys(path for pattern in suite.coverage_files for path in shell.glob(pattern))
+    for number, path in enumerate(found, start=1):  # names that are made safe may be the same
+        target = folder / "coverage" / f"{number}-{safe_name(path)}"
+        target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
     measured = (COVERAGE, f"{COVERAGE}.missing") if suite.coverage else ()
     if isinstance(shell, ManyHosts):
         fetch_workers(shell, job, folder, measured)

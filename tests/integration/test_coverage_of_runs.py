@@ -176,6 +176,25 @@ coverage-minimum = 75
     assert "other: coverage 75.0 % of 4 lines" in notes(ended)
 
 
+def test_files_whose_names_are_alike_are_all_read(tmp_path: Path) -> None:
+    def lcov(name: str, hits: int) -> str:
+        return f"SF:{name}\\nDA:1,{hits}\\nend_of_record\\n"
+
+    junit = '<testsuite name="s"><testcase classname="a" name="ok"/></testsuite>'
+    command = (
+        f"mkdir a; printf '{lcov('one.py', 1)}' > a/lcov.info; printf '{lcov('two.py', 0)}' > a-lcov.info"
+    )
+    command += f"; printf '%s' '{junit}' > junit.xml"
+    configuration = f'[suites.other]\ncommand = {json.dumps(command)}\njunit = ["junit.xml"]\n'
+    configuration += 'coverage-files = ["**/lcov.info", "*.info", "a/*"]\n'
+    project = make_project(tmp_path, {"one.py": "x\n", "two.py": "x\n"}, configuration=configuration)
+    ended = project.ci("run", "other", "--format", "json")
+    assert ended.code == 0, ended
+    told = ended.json["coverage"]["other"]
+    assert (told["covered"], told["lines"]) == (1, 2)
+    assert len(list(project.last_run().glob("attempts/*/coverage/*"))) == 2
+
+
 def test_a_suites_own_python_path_does_not_hide_the_sidecar(tmp_path: Path) -> None:
     configuration = '[suites.unit]\ntests = ["tests"]\nenv = { PYTHONPATH = "lib" }\n'
     files = {
