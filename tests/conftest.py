@@ -1,4 +1,7 @@
-"""Skips tests whose program is missing, with a reason that scripts/test finds and names; keeps some tests together."""
+"""Skips tests whose program is missing, with a reason that scripts/test finds and names; keeps some tests together.
+
+A failure is printed when it happens, not at the end alone: whatever cuts the session short, its cause is on record.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,28 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def together(nodeid: str) -> str:
     """What tests that run in one process have in common."""
     return nodeid.partition("::")[0] if nodeid.startswith(TOGETHER) else nodeid
+
+
+class AtOnce:
+    """Prints each failure when it is known."""
+
+    def __init__(self, terminal: Any) -> None:
+        self.terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print what failed, where and how."""
+        if report.failed:
+            self.terminal.ensure_newline()
+            self.terminal.line(f"FAILED {report.nodeid} ({report.when}, {report.duration:.1f} s)")
+            self.terminal.line(report.longreprtext)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch for failures in the process that prints."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(AtOnce(terminal), "at-once")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

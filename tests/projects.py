@@ -68,7 +68,10 @@ class Project:
             if name in {"PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH"}
         }
         kept |= {
-            name: value for name, value in os.environ.items() if name.startswith(("COVERAGE_", "COV_CORE_"))
+            # how to measure says where to write as well; the bare name of the file would reach a suite's own pytest-cov
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("COVERAGE_PROCESS_")
         }
         return kept | {
             "HOME": str(self.home),
