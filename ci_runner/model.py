@@ -200,6 +200,7 @@ class Suite:
     workers: str | None = None  # pytest-xdist: "auto" or a number
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()  # names of variables of the runner whose values the suite gets
+    caches: tuple[str, ...] = ()  # names of folders that leased machines get from the store of caches
     when: When = field(default_factory=When)
     needs: Needs | None = None  # None: takes the whole machine for itself
     shards: int = 1

@@ -100,7 +100,7 @@ def _once(
         clean=arguments.clean,
         commit=trusting.commit_of(plan),
     )
-    session = running.with_secrets(session, plan)
+    session = running.with_caches(running.with_secrets(session, plan), plan)
     result = execute(session, plan)
     running.publish(session, result)
     return result, session.folder.path

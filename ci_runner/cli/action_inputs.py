@@ -38,7 +38,7 @@ FOLDER = Input(
 )
 EXTRAS = Input(
     name="extras",
-    text="What to install besides what the action needs: aws, gcp, github, ssh, stats, stores (a history in a bucket).",
+    text="What to install besides what the action needs: aws, gcp, github, ssh, stats, stores (buckets).",
     kind="words",
     steps=EVERYWHERE,
 )

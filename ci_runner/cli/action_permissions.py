@@ -85,7 +85,7 @@ SCOPES: tuple[Scope, ...] = (
     Scope(
         name="id-token: write",
         why="lets the job prove the same to the cloud that has the bucket",
-        when="`[stores] history` is a bucket",
+        when="`[stores]` names a bucket",
         actions=("plan", "test", "report"),
     ),
 )

@@ -43,6 +43,8 @@ def here(settings: Settings, machines: Sequence[MachineSpec], environ: Mapping[s
     if away:
         found.append(clock(environ))
     found.append(store(settings))
+    if settings.stores.get("caches"):
+        found.append(caches(settings))
     return [*found, *(Check.warning("stored key", key.text, key.fix) for key in stored_keys(environ))]
 
 
@@ -121,6 +123,23 @@ def store(settings: Settings, now: Callable[[], float] = time.time) -> Check:
             "history", f"{count} past their time and never closed", "look: ci-runner reap --dry-run"
         )
     return Check.ok("history", f"{place} can be read")
+
+
+def caches(settings: Settings) -> Check:
+    """Whether the store of caches answers; without it suites are slower, and not red."""
+    from ci_runner.history.chunks import ENTRIES
+    from ci_runner.history.store import open_store
+
+    place = settings.stores["caches"]
+    try:
+        count = sum(1 for _ in open_store(place, settings.root, "caches").list(f"{ENTRIES}/"))
+    except CiRunnerError as error:
+        where = f" ({error.where})" if error.where else ""
+        return Check.warning("caches", f"{error.what}{where}", error.fix)
+    except OSError as error:
+        text = f"{place} cannot be read: {error.strerror or error}"
+        return Check.warning("caches", text, "see [stores] caches in the configuration")
+    return Check.ok("caches", f"{place} can be read and holds {words.plural(count, 'cache')}")
 
 
 def _unwritable(folder: Path) -> Path | None:

@@ -157,7 +157,7 @@ def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunRe
         shards=chosen.shards,
         commit=trusting.commit_of(plan),
     )
-    session = running.with_secrets(session, plan)
+    session = running.with_caches(running.with_secrets(session, plan), plan)
     result = execute(session, plan)
     if any(item.suite.coverage or item.suite.coverage_files for item in plan.selected):
         from ci_runner.cli.covering import with_coverage

@@ -268,6 +268,20 @@ def with_secrets(session: Session, plan: Plan) -> Session:
     return dataclasses.replace(session, secrets=found)
 
 
+def with_caches(session: Session, plan: Plan) -> Session:
+    """The session with the shelf of its caches; the store is opened when a machine first wants one."""
+    if not any(selection.suite.caches for selection in plan.selected):
+        return session
+    from ci_runner.execution.caches import shelf_of
+    from ci_runner.history.store import open_store
+
+    settings = session.settings
+    store = cache(lambda: open_store(settings.stores.get("caches"), settings.root, "caches"))
+    return dataclasses.replace(
+        session, caches=shelf_of(plan, settings, session.repository, store, in_ci=in_ci(session.environ))
+    )
+
+
 def book_of(settings: Settings) -> Book:
     """Where leases are written down: beside the records."""
     from ci_runner.history.store import open_store

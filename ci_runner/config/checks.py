@@ -14,8 +14,9 @@ from ci_runner.config.values import split_list
 from ci_runner.config.words import near
 from ci_runner.model import Suite
 
-NAMED = ("machines", "suites", "flags", "notify")  # their names become names of files and arguments
+NAMED = ("machines", "suites", "flags", "notify", "caches")  # their names become names of files and arguments
 LOCAL = "local"
+STORES = ("history", "caches")
 
 
 def contradictions(table: SuiteTable) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -83,6 +84,7 @@ def cross_checks(
                 text = f'there is no group "{group}"{near(group, groups)}'
                 yield problem(("suites", name, "when", "path-groups"), text, layers)
     yield from _unknown_suites(data, tables, suites, layers)
+    yield from _caches(data, tables, layers)
     yield from _alerts(data, layers)
     for name, entry in _table(data, "notify").items():
         for key, text in contradictory(entry if isinstance(entry, dict) else {}):
@@ -114,6 +116,25 @@ def _unknown_suites(
         if name not in known and not name.startswith(tuple(f"{suite}-" for suite in unsure)):
             abstract = f'"{name}" is abstract and never runs' if name in tables else ""
             yield problem(where, abstract or f'there is no suite "{name}"{near(name, known)}', layers)
+
+
+def _caches(
+    data: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]], layers: Layers
+) -> Iterator[str]:
+    """Suites name caches that there are, and there is a store for them."""
+    caches, stores = _table(data, "caches"), _table(data, "stores")
+    for name in stores:
+        if name not in STORES:
+            yield problem(("stores", name), f"nothing is kept there{near(name, STORES)}", layers)
+    for name, table in tables.items():
+        wanted = _words(table.get("caches"))
+        for cache in wanted:
+            if cache not in caches:
+                text = f'there is no cache "{cache}"{near(cache, caches)}'
+                yield problem(("suites", name, "caches"), text, layers)
+        if wanted and not stores.get("caches"):
+            text = 'there is no store for caches: [stores] caches = "s3://BUCKET/PREFIX"'
+            yield problem(("suites", name, "caches"), text, layers)
 
 
 def _alerts(data: Mapping[str, Any], layers: Layers) -> Iterator[str]:

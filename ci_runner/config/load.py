@@ -15,10 +15,18 @@ from ci_runner.config.layers import Layers, leaves
 from ci_runner.config.notify import parse_limit, parse_span
 from ci_runner.config.places import sources_of
 from ci_runner.config.problems import explained, problem
-from ci_runner.config.settings import Alert, Notify, Origin, Quarantine, Settings, TrustRules
+from ci_runner.config.settings import Alert, Cache, Notify, Origin, Quarantine, Settings, TrustRules
 from ci_runner.config.sources import from_environment
 from ci_runner.config.suites import build_suites, resolve_extends
-from ci_runner.config.tables import KpiTable, NotifyTable, ProjectTable, RootTable, SuiteTable, TrustTable
+from ci_runner.config.tables import (
+    CacheTable,
+    KpiTable,
+    NotifyTable,
+    ProjectTable,
+    RootTable,
+    SuiteTable,
+    TrustTable,
+)
 from ci_runner.config.values import FromEnvironment, parse_size
 from ci_runner.errors import ConfigurationError, UsageError
 from ci_runner.github.commands import one_line
@@ -93,9 +101,20 @@ def _settings(root: Path, layers: Layers) -> Settings:
         budgets=dict(table.budgets),
         notify={name: _channel(name, item) for name, item in table.notify.items()},
         stores=dict(table.stores),
+        caches={name: _cache(name, item) for name, item in table.caches.items()},
         log_limit_bytes=parse_size(project.log_limit),
         fetched_from=tuple(layers.read),
         **_provenance(layers),
+    )
+
+
+def _cache(name: str, item: CacheTable) -> Cache:
+    return Cache(
+        name=name,
+        path=item.path,
+        key=item.key,
+        limit_bytes=parse_size(item.limit),
+        timeout_seconds=item.timeout,
     )
 
 

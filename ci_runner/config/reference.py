@@ -16,6 +16,7 @@ from ci_runner.config.environment import environment_lines
 from ci_runner.config.places import LOCAL_FILE, PREFIX, TEAM_FILE
 from ci_runner.config.tables import (
     AlertTable,
+    CacheTable,
     FlagTable,
     KpiTable,
     MachineTable,
@@ -36,6 +37,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[suites.NAME]", SuiteTable),
     ("[suites.NAME.when]", WhenTable),
     ("[suites.NAME.needs]", NeedsTable),
+    ("[caches.NAME]", CacheTable),
     ("[flags.NAME]", FlagTable),
     ("[[quarantine]]", QuarantineTable),
     ("[[alerts]]", AlertTable),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import time
 from pathlib import Path
 
 from ci_runner.model import MachineSpec, Risk, Runner, Suite
+
+KEY_FILES = re.compile(r"\{files:([^{}]+)\}")  # in the key of a cache: globs, separated by commas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,30 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cache:
+    """A folder of leased machines that is kept from run to run in the store of caches."""
+
+    name: str
+    path: str  # on the machine; relative to the working folder, or from the home with ~
+    key: str = ""  # {files:GLOB,GLOB} in it stands for what these files hold
+    limit_bytes: int = 10_000_000_000
+    timeout_seconds: float = 600.0  # for each way
+
+    @property
+    def patterns(self) -> tuple[tuple[str, ...], ...]:
+        """The globs of each {files:…} of the key."""
+        return tuple(
+            tuple(word.strip() for word in found.split(",") if word.strip())
+            for found in KEY_FILES.findall(self.key)
+        )
+
+    def key_with(self, digests: Sequence[str]) -> str:
+        """The key with what the files of each {files:…} hold."""
+        left = iter(digests)
+        return KEY_FILES.sub(lambda _: next(left), self.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration, resolved."""
 
@@ -113,7 +140,8 @@ class Settings:
     notify: Mapping[str, Notify] = field(default_factory=dict)
     stores: Mapping[str, str] = field(
         default_factory=dict
-    )  # name → location; "history" is the one for Records
+    )  # name → location: "history" for Records and leases, "caches" for caches
+    caches: Mapping[str, Cache] = field(default_factory=dict)
     log_limit_bytes: int = 256 * 1024 * 1024
     fetched_from: tuple[str, ...] = ()  # the files that were read, in order
     origins: Mapping[str, Origin] = field(default_factory=dict)  # "suites.unit.timeout" → origin

@@ -134,6 +134,7 @@ def _suite(
         workers=table.workers,
         env=dict(table.env),
         secrets=table.secrets,
+        caches=table.caches,
         when=_when(table.when),
         needs=Needs(cpus=needs.cpus, memory_mb=needs.memory_mb, exclusive=needs.exclusive) if needs else None,
         shards=table.shards,

@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from ci_runner.config.notify import Branches, Events, Kind, Limit, Passes, Spans, Variable, Zone
 from ci_runner.config.values import (
     Amount,
+    CacheKey,
     Count,
     Crons,
     Day,
     Duration,
     Environment,
     Filled,
+    Folder,
     Matrix,
     Number,
     Paths,
@@ -172,6 +174,10 @@ class SuiteTable(Table):
         (),
         description="Variables of the runner whose values the suite gets too: sent apart, and hidden in all that is kept.",
     )
+    caches: Strings = Field(
+        (),
+        description="Folders that a leased machine gets from the store of caches, by their names in [caches].",
+    )
     when: WhenTable = Field(WhenTable(), description="What selects the suite.")
     needs: NeedsTable | None = Field(None, description="What it takes of the machine; left out: all of it.")
     shards: Shards = Field(1, description="Parts to split the tests into.")
@@ -193,6 +199,21 @@ class SuiteTable(Table):
         {}, description="Axes: one variant for each combination; {axis} in other keys is its value."
     )
     exclude: tuple[dict[str, str], ...] = Field((), description="Combinations of the matrix to leave out.")
+
+
+class CacheTable(Table):
+    """A folder that leased machines keep from run to run: packages, weights, compiled programs. See how-to/caches.md."""
+
+    path: Folder = Field(
+        description="The folder on the machine: from the home with `~/`, else relative to the working folder."
+    )
+    key: CacheKey = Field(
+        "",
+        description="What is saved once for each: `pip-{files:uv.lock,requirements/*.txt}`. Left out: saved whenever it has "
+        "changed.",
+    )
+    limit: Size = Field("10GB", description="A folder that is larger is not saved.")
+    timeout: Duration = Field(600.0, description="How long fetching it may take, and how long saving it.")
 
 
 class FlagTable(Table):
@@ -288,6 +309,7 @@ class RootTable(Table):
     project: ProjectTable = Field(ProjectTable(), description="The project as a whole.")
     machines: dict[str, MachineTable] = Field({}, description="Machines by name; `local` is always there.")
     suites: dict[str, SuiteTable] = Field({}, description="Suites by name.")
+    caches: dict[str, CacheTable] = Field({}, description="Folders that are kept from run to run, by name.")
     flags: dict[str, FlagTable] = Field({}, description="Feature flags by name.")
     path_groups: dict[str, Strings] = Field({}, description="Named lists of globs.")
     quarantine: tuple[QuarantineTable, ...] = Field(
@@ -302,5 +324,5 @@ class RootTable(Table):
         {},
         description='Where things are kept; "history" is the one for records and leases: a folder relative to this file, '
         "`s3://BUCKET/PREFIX` (Amazon S3) or `gs://BUCKET/PREFIX` (Google Cloud Storage), both with the extra `stores`; "
-        "`.ci-runner/results` if left out.",
+        '`.ci-runner/results` if left out. "caches" is the one for [caches]: a folder or a bucket.',
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from ci_runner.config.settings import KEY_FILES
 from ci_runner.config.words import shown
 from ci_runner.model import Risk
 
@@ -177,6 +178,29 @@ def check_test(value: str) -> str:
     return value
 
 
+def check_folder(value: str) -> str:
+    """A folder on a machine that may be filled from elsewhere: below the home, the working folder or the root."""
+    check_filled(value)
+    parts = value.strip().split("/")
+    if ".." in parts or not any(part not in ("", ".") and not part.startswith("~") for part in parts):
+        raise ValueError(f"{shown(value)} is no folder of its own: name one, such as ~/.cache/pip")
+    if parts[0].startswith("~") and parts[0] != "~":
+        raise ValueError(f"{shown(value)} is in the home of somebody else: write ~/ for that of the suite")
+    return value.strip()
+
+
+def check_cache_key(value: str) -> str:
+    """The key of a cache: text, and {files:GLOB,…} for what files hold."""
+    check_text(value)
+    left = KEY_FILES.sub("", value)
+    if "{" in left or "}" in left:
+        raise ValueError(f"{shown(value)} has a brace that is no {{files:GLOB}}")
+    for found in KEY_FILES.findall(value):
+        for word in found.split(","):
+            check_relative(word.strip())
+    return value
+
+
 def check_filled(value: str) -> str:
     """Text that says something."""
     if not value.strip():
@@ -244,6 +268,8 @@ Size = Annotated[
     ),
 ]
 Filled = Annotated[str, AfterValidator(check_filled)]
+Folder = Annotated[str, AfterValidator(check_folder)]
+CacheKey = Annotated[str, AfterValidator(check_cache_key)]
 Inside = Annotated[str, AfterValidator(check_relative)]
 Duration = Annotated[
     float,

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError
 from ci_runner.github.job import job_of
-from ci_runner.model import Lease, LeaseState, MachineSpec, Selection
+from ci_runner.model import Lease, LeaseState, MachineSpec, Selection, Suite
 from ci_runner.providers.leases import new_lease_id
 
 if TYPE_CHECKING:
+    from ci_runner.config.settings import Cache
     from ci_runner.execution.session import Session
     from ci_runner.providers.base import Offer, Provider, Source
 
@@ -195,12 +196,19 @@ def machine_of(session: Session, selection: Selection) -> MachineSpec:
     return session.settings.machines[session.machine or selection.suite.machine]
 
 
+def caches_of(session: Session, suite: Suite) -> list[Cache]:
+    """The caches that a suite gets in this run."""
+    known = session.settings.caches
+    return [known[name] for name in suite.caches if name in known] if session.caches is not None else []
+
+
 def request(session: Session, selection: Selection, machine: MachineSpec) -> Lease:
     """A lease that asks for a machine; its expiry covers everything the suite may do."""
     suite, now = selection.suite, session.clock()
     seconds = (
         suite.timeout_seconds * (1 + suite.retries)
         + suite.setup_timeout_seconds * len(suite.setup)
+        + sum(2 * cache.timeout_seconds for cache in caches_of(session, suite))
         + MARGIN_SECONDS
     )
     if machine.max_minutes is not None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -158,7 +159,8 @@ def _use(session: Session, tale: Tale, provider: Provider, lease: Lease) -> str 
             notice=(lambda: provider.notice(lease, shell)) if lease.spot else None,
             watched=lambda: watched(provider, lease, shell),
         )
-        _attempts(session, tale, prepared, provider, lease)
+        with _caches(session, tale, prepared):
+            _attempts(session, tale, prepared, provider, lease)
     except SetupError:
         raise
     except MachineError as error:
@@ -168,6 +170,23 @@ def _use(session: Session, tale: Tale, provider: Provider, lease: Lease) -> str 
         return error.what
     last = tale.tried[-1].attempt
     return last.reason if last.state is AttemptState.PREEMPTED else None
+
+
+@contextmanager
+def _caches(session: Session, tale: Tale, prepared: Prepared) -> Iterator[None]:
+    """The suite's caches are fetched before the block, and saved after it if its last attempt came to its end."""
+    if session.caches is None or not tale.selection.suite.caches:
+        yield
+        return
+    from ci_runner.execution.caches import Caches
+
+    caches = Caches(session, prepared, tale.selection, tale.findings)
+    with prepared.watched():
+        caches.fetch()
+    yield
+    if tale.tried[-1].attempt.state is AttemptState.FINISHED:
+        with prepared.watched():
+            caches.save()
 
 
 def _attempts(session: Session, tale: Tale, prepared: Prepared, provider: Provider, lease: Lease) -> None:

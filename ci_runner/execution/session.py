@@ -17,6 +17,7 @@ from ci_runner.model import Runner, Shard
 
 if TYPE_CHECKING:
     from ci_runner.config.settings import Settings
+    from ci_runner.execution.caches import Shelf
     from ci_runner.execution.folder import RunFolder
     from ci_runner.execution.listener import Listener
     from ci_runner.providers.base import Provider, Source
@@ -102,4 +103,5 @@ class Session:
     )  # all planned shards of each split suite
     today: date
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # suite → its secrets
+    caches: Shelf | None = None  # where folders of leased machines are kept from run to run
     clock: Callable[[], float] = time.time

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ci_runner.errors import AuthenticationError, CiRunnerError, ConfigurationError, ResultsError
@@ -45,6 +45,7 @@ class Location:
     scheme: str
     bucket: str
     prefix: str = ""
+    name: str = field(default="history", compare=False)  # its key in [stores]
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
@@ -80,8 +81,11 @@ class Failure:
         return "no answer in time" if self.timed_out else "the connection broke"
 
 
-def parse_location(text: str) -> Location:
-    """`s3://bucket/prefix` or `gs://bucket/prefix`. Raises ConfigurationError for anything else."""
+def parse_location(text: str, name: str = "history") -> Location:
+    """`s3://bucket/prefix` or `gs://bucket/prefix`; `name` is its key in [stores].
+
+    Raises ConfigurationError for anything else.
+    """
     scheme, _, rest = text.partition("://")
     bucket, _, prefix = rest.partition("/")
     problem, named = "", prefix != ""
@@ -99,11 +103,11 @@ def parse_location(text: str) -> Location:
             problem = "its prefix has a part that no key may have"
     if problem:
         raise ConfigurationError(
-            f"the location of the history cannot be used: {problem}",
-            where=f"stores.history = {one_line(text, 120)!r}",
+            f"the location of the {name} cannot be used: {problem}",
+            where=f"stores.{name} = {one_line(text, 120)!r}",
             fix="write s3://BUCKET/PREFIX or gs://BUCKET/PREFIX",
         )
-    return Location(scheme=scheme, bucket=bucket, prefix=prefix)
+    return Location(scheme=scheme, bucket=bucket, prefix=prefix, name=name)
 
 
 def endpoint_of(location: Location, environ: Mapping[str, str]) -> str | None:
@@ -153,7 +157,7 @@ def error_of(found: Failure, location: Location, key: str = "") -> CiRunnerError
         return ResultsError(
             "the bucket holds an object whose name is no key",
             where=where,
-            fix="give the history a prefix of its own, or remove the object with an empty part in its name",
+            fix=f"give the {location.name} a prefix of its own, or remove the object with an empty part in its name",
         )
     if found.unknown_user:
         return AuthenticationError(
@@ -197,4 +201,4 @@ def _permissions_fix(location: Location) -> str:
 def _bucket_fix(location: Location) -> str:
     url = f"{location.scheme}://{location.bucket}"
     make = f"aws s3 mb {url}" if location.scheme == "s3" else f"gcloud storage buckets create {url}"
-    return f"make it ({make}) or name another in [stores] history"
+    return f"make it ({make}) or name another in [stores] {location.name}"

@@ -163,13 +163,15 @@ def _awaited(action: Callable[[], Result]) -> Result:
     return results[0]
 
 
-def open_objects(text: str, environ: Mapping[str, str] | None = None) -> ObjectStore:
+def open_objects(
+    text: str, environ: Mapping[str, str] | None = None, *, name: str = "history"
+) -> ObjectStore:
     """The store at `s3://bucket/prefix` or `gs://bucket/prefix`; nothing is asked of the service yet.
 
     Raises ConfigurationError for a location or an endpoint that is none, AuthenticationError for unusable credentials.
     """
     environ = os.environ if environ is None else environ
-    location = parse_location(text)
+    location = parse_location(text, name)
     endpoint = endpoint_of(location, environ)
     options: dict[str, Any] = {"client_options": _client(endpoint), "retry_config": _retries()}
     if location.prefix:
@@ -297,6 +299,6 @@ def _google_credentials(account: Mapping[str, Any]) -> Callable[[], Any]:
 def _missing(error: ImportError, what: str, extra: str) -> ConfigurationError:
     return ConfigurationError(
         f"a library for {what} is missing: {error.name or error}",
-        where="stores.history",
+        where="stores",
         fix=f'pip install "ci-runner[{extra}]"; in a checkout set CI_RUNNER_EXTRAS={extra}',
     )

@@ -189,22 +189,25 @@ def usual_location(stores: Mapping[str, str], environ: Mapping[str, str]) -> str
     return configured
 
 
-def open_store(location: str | None, root: Path) -> Store:
+def open_store(location: str | None, root: Path, name: str = "history") -> Store:
     """The store at a location of the configuration: a folder, relative to the configuration's own, a bucket, a branch.
 
-    Raises ConfigurationError for a kind of store that there is not, or whose library is not installed.
+    `name` is its key in [stores]; only the history may be a branch. Raises ConfigurationError for a kind of store that
+    there is not, or whose library is not installed.
     """
     place = location or DEFAULT
     scheme, separator, rest = place.partition("://")
     if separator and scheme in BUCKETS:
-        return _bucket(place)
-    if separator and scheme == "branch":
+        return _bucket(place, name)
+    branches = name == "history"
+    if separator and scheme == "branch" and branches:
         return _branch(rest)
     if separator and scheme != "file":
         raise ConfigurationError(
             f'no store is known for "{scheme}://"',
-            where="stores.history",
-            fix="name a folder, such as .ci-runner/results, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or branch://NAME",
+            where=f"stores.{name}",
+            fix="name a folder, such as .ci-runner/results, or s3://BUCKET/PREFIX"
+            + (", gs://BUCKET/PREFIX or branch://NAME" if branches else " or gs://BUCKET/PREFIX"),
         )
     return FolderStore(root / Path(rest if separator else place).expanduser())
 
@@ -222,13 +225,13 @@ def _branch(name: str) -> Store:
     return BranchStore(connect(os.environ), name)
 
 
-def _bucket(place: str) -> Store:
+def _bucket(place: str, name: str) -> Store:
     try:
         from ci_runner.history.objects import open_objects
     except ImportError as error:
         raise ConfigurationError(
             f"a library for {place.partition(':')[0]}:// is missing: {error.name or error}",
-            where="stores.history",
+            where=f"stores.{name}",
             fix='pip install "ci-runner[stores]"; in a checkout set CI_RUNNER_EXTRAS=stores',
         ) from error
-    return open_objects(place)
+    return open_objects(place, name=name)

@@ -30,7 +30,7 @@ PURPOSES: dict[Purpose, str] = {
     Purpose.REAP: "`reap`: every lease is found, marked, and ended when its time is over",
     Purpose.MACHINES: "`machines`: list, status, start, stop, restart, release",
     Purpose.DOCTOR: "`doctor`: questions and dry runs; nothing is made",
-    Purpose.HISTORY: "a history in a bucket (`[stores] history`): records are read and added, never changed",
+    Purpose.HISTORY: "a bucket of `[stores]` (history, caches): what is there is read and added to, never changed",
 }
 
 
@@ -47,7 +47,7 @@ class Reach(StrEnum):
     MARK = "mark"  # one tag on what bears a lease's id
     SPOT_ROLE = "spot-role"  # the role by which an account uses spot machines at all
     MACHINE_ACCOUNT = "machine-account"  # the service account of the machines, which has no role
-    BUCKET = "bucket"  # the bucket of the history
+    BUCKET = "bucket"  # the bucket of the history and of caches
     OBJECTS = "objects"  # the objects in it
 
 
@@ -249,16 +249,24 @@ PERMISSIONS: tuple[Permission, ...] = (
     _tpu("delete_node", "tpu.nodes.delete", "gives the node back", _END),
     _tpu("delete_queued_resource", "tpu.nodes.delete", "ends the queued request, and its node", _END),
     # the history in a bucket
-    Permission(AWS, "put", "s3:PutObject", Reach.OBJECTS, (), "adds a record", _HISTORY),
-    Permission(AWS, "get", "s3:GetObject", Reach.OBJECTS, (), "reads a record", _HISTORY),
-    Permission(AWS, "head", "s3:GetObject", Reach.OBJECTS, (), "sees whether a record is there", _HISTORY),
-    Permission(AWS, "list", "s3:ListBucket", Reach.BUCKET, (), "finds records", _HISTORY),
-    Permission(GCP, "put", "storage.objects.create", Reach.BUCKET, (), "adds a record", _HISTORY),
-    Permission(GCP, "get", "storage.objects.get", Reach.BUCKET, (), "reads a record", _HISTORY),
     Permission(
-        GCP, "head", "storage.objects.get", Reach.BUCKET, (), "sees whether a record is there", _HISTORY
+        AWS, "put", "s3:PutObject", Reach.OBJECTS, (), "adds a record, or a part of a cache", _HISTORY
     ),
-    Permission(GCP, "list", "storage.objects.list", Reach.BUCKET, (), "finds records", _HISTORY),
+    Permission(AWS, "get", "s3:GetObject", Reach.OBJECTS, (), "reads it", _HISTORY),
+    Permission(AWS, "head", "s3:GetObject", Reach.OBJECTS, (), "sees whether it is there", _HISTORY),
+    Permission(AWS, "list", "s3:ListBucket", Reach.BUCKET, (), "finds records and caches", _HISTORY),
+    Permission(
+        GCP,
+        "put",
+        "storage.objects.create",
+        Reach.BUCKET,
+        (),
+        "adds a record, or a part of a cache",
+        _HISTORY,
+    ),
+    Permission(GCP, "get", "storage.objects.get", Reach.BUCKET, (), "reads it", _HISTORY),
+    Permission(GCP, "head", "storage.objects.get", Reach.BUCKET, (), "sees whether it is there", _HISTORY),
+    Permission(GCP, "list", "storage.objects.list", Reach.BUCKET, (), "finds records and caches", _HISTORY),
 )
 
 

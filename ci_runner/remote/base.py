@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -105,6 +105,15 @@ class Shell(Protocol):
 
     def glob(self, pattern: str) -> list[str]:
         """Paths that match a glob (`**` allowed) relative to `work`, sorted; never anything outside of `work`."""
+        ...
+
+
+@runtime_checkable
+class Carries(Protocol):
+    """What the shell of a machine elsewhere has beside: files that are too large to be held here in one piece."""
+
+    def write_parts(self, path: str, parts: Iterable[bytes], *, mode: int = 0o644) -> int:
+        """Put a file in place whose parts come one after the other; its size. If a part fails to come there is none."""
         ...
 
 

@@ -7,13 +7,15 @@ import itertools
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from ci_runner.execution.onboard.agent import BEGUN
 
 NOISE_LIMIT = 1 << 20  # what a login shell may print before the agent begins
 ANSWER_LIMIT = 1 << 28
+PART_BYTES = 1 << 20  # of a file, in one request
 
 
 class Cut(Exception):  # noqa: N818 - it happens to connections
@@ -151,3 +153,17 @@ class Channel:
             pending.answer = (header, data)
             pending.done.set()
         return True
+
+
+def parts_of(path: Path) -> Iterator[bytes]:
+    """A file here, in parts for one request each."""
+    with path.open("rb") as file:
+        while part := file.read(PART_BYTES):
+            yield part
+
+
+def small(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in parts for one request each."""
+    for part in parts:
+        for at in range(0, len(part), PART_BYTES):
+            yield part[at : at + PART_BYTES]

@@ -23,14 +23,13 @@ from ci_runner.errors import MachineError
 from ci_runner.execution.onboard import agent, supervise
 from ci_runner.remote import jobs
 from ci_runner.remote.base import Completed, Job, JobStatus
-from ci_runner.remote.channel import Channel
+from ci_runner.remote.channel import PART_BYTES, Channel, small
 from ci_runner.remote.connection import ANSWER_SECONDS, RECONNECT_SECONDS, Connection
 from ci_runner.remote.machine import Host
 from ci_runner.remote.ssh_words import REMOTE_COMMAND, Login, client_environment
 
 CANCEL_SECONDS = 5.0  # a machine that cannot be reached is given back instead
 SLICE_SECONDS = 20.0  # the longest single request to wait for a job
-PART_BYTES = 1 << 20
 WINDOW = 4  # parts of a file that are under way at once
 END_SECONDS = 3.0
 
@@ -274,8 +273,7 @@ class OpenSSHShell:
     def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Put a file in place in one step, with its parent folders."""
         if len(data) > PART_BYTES:
-            parts = (data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES))
-            self.write_parts(path, parts, mode=mode)
+            self.write_parts(path, [data], mode=mode)
             return
         with self._refusals("cannot write a file", path):
             self._connection.call("write", {"path": path, "mode": mode}, data)
@@ -287,7 +285,7 @@ class OpenSSHShell:
         with self._refusals("cannot write a file", path):
             with concurrent.futures.ThreadPoolExecutor(WINDOW, thread_name_prefix="upload") as pool:
                 under_way: list[concurrent.futures.Future[Any]] = []
-                for part in parts:
+                for part in small(parts):
                     request = {"path": unfinished, "offset": offset}
                     under_way.append(pool.submit(self._connection.call, "part", request, part))
                     offset += len(part)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ci_runner.errors import MachineError
+from ci_runner.remote.channel import parts_of
 from ci_runner.remote.ssh_words import last_words
 
 if TYPE_CHECKING:
@@ -128,6 +130,17 @@ class SliceShell:
     def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Put a file on all workers."""
         self._each(lambda number, shell: shell.write(self._there(path, number), data, mode=mode))
+
+    def write_parts(self, path: str, parts: Iterable[bytes], *, mode: int = 0o644) -> int:
+        """Put a large file on all workers: kept here first, so that each may take it at its own pace."""
+        with tempfile.TemporaryDirectory(prefix="ci-runner-carry-") as folder:
+            kept = Path(folder) / "file"
+            with kept.open("wb") as file:
+                size = sum(file.write(part) for part in parts)
+            self._each(
+                lambda number, shell: shell.write_parts(self._there(path, number), parts_of(kept), mode=mode)
+            )
+        return size
 
     def glob(self, pattern: str) -> list[str]:
         """Paths that a glob matches on worker 0."""

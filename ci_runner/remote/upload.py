@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ci_runner.errors import MachineError
 from ci_runner.providers.git import ISOLATED, Git
 from ci_runner.providers.staging import GITLINK, stage
+from ci_runner.remote.channel import parts_of
 from ci_runner.remote.ssh_words import last_words
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ci_runner.remote.openssh import OpenSSHShell
 
 UNPACK = Path(__file__).parents[1] / "execution" / "onboard" / "unpack.py"
-PART_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Parcel:
         for name, path in (("bundle", self.bundle), ("archive", self.archive)):
             there[name] = f"{folder}/{name}" if path is not None else None
             if path is not None:
-                shell.write_parts(f"{folder}/{name}", _parts(path), mode=0o600)
+                shell.write_parts(f"{folder}/{name}", parts_of(path), mode=0o600)
         shell.write(f"{folder}/unpack.py", UNPACK.read_bytes())
         order = {
             **there,
@@ -179,12 +179,6 @@ def _tar(top: Path, archive: Path, paths: Sequence[str]) -> None:
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT, dereference=False) as files:
         for path in paths:
             files.add(top / path, arcname=path, filter=kept)
-
-
-def _parts(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while part := file.read(PART_BYTES):
-            yield part
 
 
 def _paths(listed: bytes) -> list[str]:

@@ -345,6 +345,20 @@ def test_large_files_go_in_parts(shell: OpenSSHShell, machines: Machines) -> Non
     assert [item.name for item in Path(path).parent.iterdir() if ".parts" in item.name] == []
 
 
+def test_parts_may_have_any_size_and_one_that_never_comes_leaves_no_file(shell: OpenSSHShell) -> None:
+    data = os.urandom((3 << 20) + 5)
+    assert shell.write_parts(f"{shell.scratch}/whole", [data[:7], b"", data[7:]]) == len(data)
+    assert shell.read(f"{shell.scratch}/whole", limit=1 << 24) == data
+
+    def parts() -> Iterator[bytes]:
+        yield data
+        raise KeyError("gone")
+
+    with pytest.raises(KeyError):
+        shell.write_parts(f"{shell.scratch}/broken", parts())
+    assert not Path(shell.scratch, "broken").exists()
+
+
 def test_the_end_of_a_lease_leaves_nothing_there(shell: OpenSSHShell, tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     code = (

@@ -15,6 +15,7 @@ from ci_runner.cli import doctor
 from ci_runner.cli import doctor_checks as checks
 from ci_runner.config.settings import Settings
 from ci_runner.errors import AuthenticationError, ConfigurationError, MachineError, QuotaError, UsageError
+from ci_runner.history.chunks import keep
 from ci_runner.history.store import FolderStore
 from ci_runner.model import Lease, MachineSpec, Suite
 from ci_runner.providers.base import Offer, Provider
@@ -253,6 +254,26 @@ def test_the_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(checks, "book_of", lambda settings: Broken())
     assert "Permission denied" in checks.store(settings(tmp_path)).text
+
+
+def test_the_store_of_caches_is_looked_at_and_never_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = settings(tmp_path, stores={"caches": "shelf"})
+    keep(FolderStore(tmp_path / "shelf"), "org--repo/pip", "0" * 16, [b"x"], at=1.0)
+    assert checks.caches(there) == Check.ok("caches", "shelf can be read and holds 1 cache")
+    wrong = checks.caches(settings(tmp_path, stores={"caches": "branch://x"}))
+    assert (wrong.health, wrong.exit_code) == (Health.WARNING, 0)
+    assert "(stores.caches)" in wrong.text
+
+    def refuse(*_: object) -> Iterator[str]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FolderStore, "list", refuse)
+    assert checks.caches(there).text == "shelf cannot be read: Permission denied"
+    told = [check.name for check in checks.here(there, [], {})]
+    assert told.count("caches") == 1
+    assert "caches" not in [check.name for check in checks.here(settings(tmp_path), [], {})]
 
 
 def test_a_folder_that_is_not_there_yet_is_writable_where_its_parent_is(tmp_path: Path) -> None:
