@@ -61,9 +61,10 @@ class Faulty:
 class Buckets:
     """A service with one bucket, served until `close`; `environ` is what leads a process to it."""
 
-    def __init__(self, scheme: str, *, page: int = 1000) -> None:
+    def __init__(self, scheme: str, *, page: int = 1000, bucket: str = BUCKET) -> None:
         self.scheme = scheme
-        self.gcs = Gcs({BUCKET: {}}, page=page)
+        self.bucket = bucket
+        self.gcs = Gcs({bucket: {}}, page=page)
         self.app = Faulty(_s3_app() if scheme == "s3" else self.gcs)
         self._serving = serve(self.app)
         self.url = self._serving.__enter__()
@@ -78,11 +79,11 @@ class Buckets:
         """Begin again: one bucket, nothing in it, no faults."""
         self.app.faults.clear()
         self.app.seen.clear()
-        self.gcs.buckets = {BUCKET: {}}
+        self.gcs.buckets = {self.bucket: {}}
         if self.scheme == "s3":
             backend = _backend()
             backend.reset()
-            backend.create_bucket(BUCKET, "us-east-1")
+            backend.create_bucket(self.bucket, "us-east-1")
 
     def __enter__(self) -> Self:
         return self
@@ -93,20 +94,20 @@ class Buckets:
     @property
     def location(self) -> str:
         """The location of a store in the bucket."""
-        return f"{self.scheme}://{BUCKET}/ci/results"
+        return f"{self.scheme}://{self.bucket}/ci/results"
 
     def names(self) -> list[str]:
         """The names of all objects in the bucket."""
         if self.scheme == "gs":
-            return sorted(self.gcs.buckets[BUCKET])
-        return sorted(_backend().buckets[BUCKET].keys)
+            return sorted(self.gcs.buckets[self.bucket])
+        return sorted(_backend().buckets[self.bucket].keys)
 
     def place(self, name: str, data: bytes = b"") -> None:
         """Put an object there as others do: no key of ours."""
         if self.scheme == "gs":
-            self.gcs.buckets[BUCKET][name] = Kept(data, 1)
+            self.gcs.buckets[self.bucket][name] = Kept(data, 1)
             return
-        _backend().put_object(BUCKET, name, data)
+        _backend().put_object(self.bucket, name, data)
 
     def close(self) -> None:
         """End the server."""

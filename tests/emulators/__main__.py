@@ -1,7 +1,8 @@
 """Runs a command against emulated clouds: `scripts/emulators run -- scripts/ci-runner run --machine tpu`.
 
-Everything is real but the clouds: their APIs are emulated on free loopback ports, and the machines that they lend are sshd
-processes with homes of their own. Nothing is left when the command has ended; its exit code is passed on.
+Everything is real but the clouds: their APIs are emulated on free loopback ports, with a bucket called emulated in S3 and in
+Google Cloud Storage, and the machines that they lend are sshd processes with homes of their own. Nothing is left when the
+command has ended; its exit code is passed on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 PROJECT = "emulated"
 GITHUB_TOKEN = "emulated"
+BUCKET = "emulated"  # in S3, and in Google Cloud Storage
 NO_COMMAND = 2
 NOT_FOUND = 127
 
@@ -98,6 +100,7 @@ def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
     from tests.emulators.tpu.hall import LoopbackHall
     from tests.emulators.tpu.server import Server
     from tests.emulators.tpu.world import World
+    from tests.object_stores import Buckets
 
     guests: list[Emulator] = []
     boot_seconds = arguments.boot_seconds
@@ -114,10 +117,16 @@ def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
             world = World(project=PROJECT, hall=LoopbackHall(machines), boot_seconds=boot_seconds)
             server = Server(world).begin()
             try:
-                with Emulator(machines=machines, boot_seconds=boot_seconds) as ec2, GitHub(hub) as github:
+                with (
+                    Emulator(machines=machines, boot_seconds=boot_seconds) as ec2,
+                    GitHub(hub) as github,
+                    Buckets("s3", bucket=BUCKET) as s3,
+                    Buckets("gs", bucket=BUCKET) as gcs,
+                ):
                     guests.append(ec2)
                     added = {
                         **ec2.environ,
+                        "AWS_ENDPOINT_URL_S3": s3.url,
                         "AWS_DEFAULT_REGION": "us-east-1",
                         "CI_RUNNER_AWS_REGIONS": "us-east-1",
                         "CI_RUNNER_SSH_PORT": str(machines.port),
@@ -131,6 +140,7 @@ def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
                         "GITHUB_REPOSITORY": arguments.repository,
                         "GITHUB_TOKEN": GITHUB_TOKEN,
                         "GOOGLE_CLOUD_PROJECT": PROJECT,
+                        "STORAGE_EMULATOR_HOST": gcs.url,
                     }
                     if arguments.env_file:
                         lines = [f"{name}={value}\n" for name, value in sorted(added.items())]

@@ -46,7 +46,12 @@ def test_the_exit_code_is_passed_on_and_the_variables_are_there() -> None:
     done = emulated("run", "--", *command(code))
     assert done.returncode == 7, done.stderr
     environ = json.loads(done.stdout)
-    for name in ("CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU", "AWS_ENDPOINT_URL"):
+    for name in (
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "STORAGE_EMULATOR_HOST",
+    ):
         assert environ[name].startswith("http://127.0.0.1:")
     assert environ["GOOGLE_CLOUD_PROJECT"] == "emulated"
 
@@ -70,6 +75,22 @@ def test_a_run_on_a_machine_leaves_no_process_and_no_file(tmp_path: Path) -> Non
     assert "1 passed" in done.stdout
     assert left(f"EMULATED={tmp_path}") == []
     assert [path.name for path in place.iterdir() if "emulators" in path.name] == []
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_the_history_may_be_in_an_emulated_bucket(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text("def test_a(): pass\n")
+    code = (
+        "import subprocess, sys; command = [sys.executable, '-m', 'ci_runner']; "
+        f"folder = {str(tmp_path)!r}; "
+        "subprocess.run([*command, 'run', '--test-path', 'tests', '--upload-results'], cwd=folder, check=True, "
+        "stdout=sys.stderr); "
+        "sys.exit(subprocess.call([*command, 'history', 'list', '--format', 'json'], cwd=folder))"
+    )
+    done = emulated("run", "--", *command(code), CI_RUNNER_STORES__HISTORY=f"{scheme}://emulated/ci")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout), done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
