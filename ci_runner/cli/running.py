@@ -277,9 +277,10 @@ def with_caches(session: Session, plan: Plan) -> Session:
 
     settings = session.settings
     store = cache(lambda: open_store(settings.stores.get("caches"), settings.root, "caches"))
-    return dataclasses.replace(
-        session, caches=shelf_of(plan, settings, session.repository, store, in_ci=in_ci(session.environ))
-    )
+    shelf = shelf_of(plan, settings, session.repository, store, in_ci=in_ci(session.environ))
+    if shelf is None:
+        session.listener.note("code of a fork gets no caches")
+    return dataclasses.replace(session, caches=shelf)
 
 
 def book_of(settings: Settings) -> Book:

@@ -169,6 +169,17 @@ def test_what_cannot_start_says_why(
     assert (status.exit_code, status.error) == (127, words)
 
 
+def test_a_job_that_cannot_start_leaves_no_file_of_secrets(
+    shell: LocalShell, folder: Path, tmp_path: Path
+) -> None:
+    secrets = tmp_path / "secrets.json"
+    secrets.write_text('{"TOKEN": "hunter2"}')
+    status = finish(shell, make_job(shell, folder, ["true"], cwd="/nowhere", secrets=str(secrets)))
+    assert status.error is not None
+    assert "/nowhere" in status.error
+    assert not secrets.exists()
+
+
 def test_a_log_that_cannot_be_opened_is_an_error_and_not_a_hang(shell: LocalShell, folder: Path) -> None:
     (folder / "job" / "log").mkdir(parents=True)
     status = finish(shell, make_job(shell, folder, ("true",)))

@@ -336,9 +336,11 @@ class StatusFile:
 
 def start_command(job: Mapping[str, Any], output: int, report: int) -> NoReturn:
     """Become the job's command, in a session of its own, with every signal as a fresh process expects it."""
-    what = job["cwd"]
+    what = "environment"
     try:
         os.setsid()
+        env = environment(job, os.environ)  # first: whatever goes wrong next, the file of secrets is gone
+        what = job["cwd"]
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(output, 1)
@@ -350,7 +352,7 @@ def start_command(job: Mapping[str, Any], output: int, report: int) -> NoReturn:
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         what = job["argv"][0]
-        os.execvpe(what, list(job["argv"]), environment(job, os.environ))
+        os.execvpe(what, list(job["argv"]), env)
     except (OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         os.write(report, ("E" + json.dumps(f"{what}: {text}") + "\n").encode())
