@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 from ci_runner.model import Lease, MachineSpec
@@ -12,6 +15,8 @@ from ci_runner.providers.ways import Ways
 from ci_runner.remote.fake import FakeShell
 from ci_runner.remote.keys import LeaseKeys
 from tests.ec2_kit import Clock, fake_keys
+from tests.emulators.machines import Machines, user
+from tests.emulators.tpu.hall import LoopbackHall
 from tests.emulators.tpu.server import Server
 from tests.emulators.tpu.world import World
 from tests.job_kit import make_lease
@@ -19,6 +24,22 @@ from tests.job_kit import make_lease
 PROJECT = "emulated"
 ZONE = "us-central1-b"
 TPU = MachineSpec(name="tpu", provider="gcp-tpu", type="v6e-1", zones=(ZONE,))
+
+
+@contextmanager
+def lent_tpus(folder: Path) -> Iterator[dict[str, str]]:
+    """What leads a process to an emulated TPU API whose machines are sshd processes here."""
+    with Machines(folder) as machines:
+        server = Server(World(hall=LoopbackHall(machines))).begin()
+        try:
+            yield {
+                ENDPOINT: server.url,
+                "GOOGLE_CLOUD_PROJECT": PROJECT,
+                "CI_RUNNER_SSH_PORT": str(machines.port),
+                "CI_RUNNER_SSH_USER": user(),
+            }
+        finally:
+            server.end()
 
 
 class Google:

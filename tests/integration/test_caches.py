@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.emulators.machines import Machines, user
-from tests.emulators.tpu.hall import LoopbackHall
-from tests.emulators.tpu.server import Server
-from tests.emulators.tpu.world import World
 from tests.object_stores import Buckets
 from tests.projects import Ended, Project, make_project
+from tests.tpu_kit import lent_tpus
 
 pytestmark = pytest.mark.needs("sshd")
 
@@ -77,17 +74,8 @@ class Place:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[dict[str, str]]:
-    with Machines(tmp_path / "m") as machines:
-        server = Server(World(hall=LoopbackHall(machines))).begin()
-        try:
-            yield {
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-                "GOOGLE_CLOUD_PROJECT": "emulated",
-                "CI_RUNNER_SSH_PORT": str(machines.port),
-                "CI_RUNNER_SSH_USER": user(),
-            }
-        finally:
-            server.end()
+    with lent_tpus(tmp_path / "m") as environ:
+        yield environ
 
 
 @pytest.fixture

@@ -8,11 +8,8 @@ from pathlib import Path
 import pytest
 
 from ci_runner.execution.secret_values import forms
-from tests.emulators.machines import Machines, user
-from tests.emulators.tpu.hall import LoopbackHall
-from tests.emulators.tpu.server import Server
-from tests.emulators.tpu.world import World
 from tests.projects import Project, make_project
+from tests.tpu_kit import lent_tpus
 
 SECRET = 'hunter2 "quoted" <tag> & ünïcode\nsecond line of it'
 TESTS = """\
@@ -36,17 +33,8 @@ MACHINE = '[machines.tpu]\nprovider = "gcp-tpu"\ntype = "v6e-1"\nzones = ["us-ea
 
 @pytest.fixture
 def tpus(tmp_path: Path) -> Iterator[dict[str, str]]:
-    with Machines(tmp_path / "m") as machines:
-        server = Server(World(hall=LoopbackHall(machines))).begin()
-        try:
-            yield {
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-                "GOOGLE_CLOUD_PROJECT": "emulated",
-                "CI_RUNNER_SSH_PORT": str(machines.port),
-                "CI_RUNNER_SSH_USER": user(),
-            }
-        finally:
-            server.end()
+    with lent_tpus(tmp_path / "m") as environ:
+        yield environ
 
 
 def kept(project: Project) -> list[Path]:
