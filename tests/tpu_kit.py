@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ci_runner.model import Lease, MachineSpec
+from ci_runner.providers import gcp_quotas
 from ci_runner.providers.base import Offer, Source
 from ci_runner.providers.gcp_client import ENDPOINT, Tpus
 from ci_runner.providers.gcp_tpu import TpuProvider
@@ -34,6 +35,7 @@ def lent_tpus(folder: Path) -> Iterator[dict[str, str]]:
         try:
             yield {
                 ENDPOINT: server.url,
+                gcp_quotas.ENDPOINT: server.url,
                 "GOOGLE_CLOUD_PROJECT": PROJECT,
                 "CI_RUNNER_SSH_PORT": str(machines.port),
                 "CI_RUNNER_SSH_USER": user(),
@@ -49,7 +51,11 @@ class Google:
         self.clock = Clock()
         self.world = World(project=PROJECT, clock=self.clock, boot_seconds=boot_seconds)
         self.server = Server(self.world).begin()
-        self.environ = {ENDPOINT: self.server.url, "GOOGLE_CLOUD_PROJECT": PROJECT}
+        self.environ = {
+            ENDPOINT: self.server.url,
+            gcp_quotas.ENDPOINT: self.server.url,
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+        }
         self.reached: list[Any] = []
         self.unreachable: Exception | None = None
         self.forgotten: list[str] = []

@@ -27,6 +27,9 @@ READ: Mapping[str, str] = {
     ),
     "AWS_ENDPOINT_URL": "Where AWS is; `AWS_ENDPOINT_URL_EC2` and the like for one service.",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": "Where the TPU API is.",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDQUOTAS": (
+        "Where the Cloud Quotas API is. If only the TPU API is somewhere else, `doctor` does not ask for quotas."
+    ),
     "STORAGE_EMULATOR_HOST": "Where Google Cloud Storage is.",
     "GITHUB_API_URL": "Where GitHub's API is; a workflow has it from GitHub.",
     "GITHUB_TOKEN": "The token for GitHub's API; `GH_TOKEN` counts as well.",

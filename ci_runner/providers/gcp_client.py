@@ -19,6 +19,7 @@ from ci_runner.providers.failures import Failure, Kind
 from ci_runner.providers.gcp_failures import error_of, failure_of
 
 ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU"
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 PROJECTS = ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "GCLOUD_PROJECT")
 CALL_SECONDS = 30.0
 TRIES = 4  # of one call whose repetition changes nothing
@@ -72,27 +73,28 @@ class Tpus:
         second call does no harm.
         """
         function = getattr(self._connected(), method)
-        return self._tried(
+        return self.tried(
             lambda: function(request=values, timeout=self._seconds, retry=None), method, where, again=again
         )
 
     def listed(self, method: str, *, where: str = "gcp-tpu", **values: Any) -> list[Any]:
         """All entries of a listing, over all pages."""
         function = getattr(self._connected(), method)
-        return self._tried(
+        return self.tried(
             lambda: list(function(request=values, timeout=self._seconds, retry=None)), method, where
         )
 
     def operation(self, name: str) -> Any:
         """A long-running operation as it is now."""
         operations = self._connected().transport.operations_client
-        return self._tried(
+        return self.tried(
             lambda: operations.get_operation(name, timeout=self._seconds, retry=None),
             "get_operation",
             name,
         )
 
-    def _tried(self, ask: Callable[[], T], method: str, where: str, *, again: bool = True) -> T:
+    def tried(self, ask: Callable[[], T], method: str, where: str, *, again: bool = True) -> T:
+        """What came of a call in a few tries. Raises ProviderError or AuthenticationError."""
         number = 0
         while True:
             failure, answer = self._try(ask)
@@ -138,21 +140,59 @@ class Tpus:
                 fix="pip install 'ci-runner[gcp]'",
             ) from error
         anonymous: Any = credentials.AnonymousCredentials
-        override = self._environ.get(ENDPOINT)
+        override = self._override(ENDPOINT)
         if override:
             parts = urlsplit(override)
-            if parts.scheme not in ("http", "https") or not parts.netloc:
-                raise ConfigurationError(f"{override!r} is no address of an API", where=ENDPOINT)
             transport = TpuRestTransport(host=parts.netloc, credentials=anonymous(), url_scheme=parts.scheme)
             return tpu_v2.TpuClient(transport=transport)
         try:
             return tpu_v2.TpuClient(transport="rest")
         except DefaultCredentialsError as error:
-            raise AuthenticationError(
-                "Google Cloud does not know who we are",
-                where="gcp-tpu",
-                fix="gcloud auth application-default login, or in a workflow google-github-actions/auth",
-            ) from error
+            raise _nobody() from error
+
+    def session(self, override: str, usual: str) -> tuple[Any, str] | None:
+        """A session of HTTP with our identity, and the address of another API of Google's, which a variable may override.
+
+        None if only the TPU API is somewhere else: what Google tells is then no matter of it.
+        """
+        from google.auth.exceptions import DefaultCredentialsError
+
+        address = self._override(override)
+        if address is None and self._override(ENDPOINT) is not None:
+            return None
+        auth: Any = importlib.import_module("google.auth")
+        requests: Any = importlib.import_module("google.auth.transport.requests")
+        if address is not None:
+            anonymous: Any = importlib.import_module("google.auth.credentials").AnonymousCredentials
+            return requests.AuthorizedSession(anonymous()), address.rstrip("/")
+        try:
+            identity, _ = auth.default(scopes=[SCOPE])
+        except DefaultCredentialsError as error:
+            raise _nobody() from error
+        return requests.AuthorizedSession(identity), usual
+
+    @property
+    def seconds(self) -> float:
+        """How long one call may take."""
+        return self._seconds
+
+    def _override(self, name: str) -> str | None:
+        """The address that a variable of gcloud's sets. Raises ConfigurationError for what is none."""
+        override = self._environ.get(name)
+        if not override:
+            return None
+        parts = urlsplit(override)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise ConfigurationError(f"{override!r} is no address of an API", where=name)
+        return override
+
+
+def _nobody() -> AuthenticationError:
+    return AuthenticationError(
+        "Google Cloud does not know who we are",
+        where="gcp-tpu",
+        fix="gcloud auth application-default login, or in a workflow google-github-actions/auth",
+    )
 
 
 def failure_from(error: Exception) -> Failure:

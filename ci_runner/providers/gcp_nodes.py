@@ -41,6 +41,7 @@ class Found:
     created: float = 0.0
     type: str | None = None
     spot: bool = False
+    reserved: bool = False
     endpoints: tuple[tuple[str, str], ...] = ()  # private and public address of each worker
     requested_by: str = ""  # the queued request that a node came from
 
@@ -193,6 +194,7 @@ def _node(node: Any) -> Found:
         created=node.create_time.timestamp() if node.create_time else 0.0,
         type=node.accelerator_type or None,
         spot=bool(node.scheduling_config.spot or node.scheduling_config.preemptible),
+        reserved=bool(node.scheduling_config.reserved),
         endpoints=tuple((each.ip_address, each.access_config.external_ip) for each in node.network_endpoints),
         requested_by=node.queued_resource,
     )

@@ -225,6 +225,12 @@ PERMISSIONS: tuple[Permission, ...] = (
         (_LEASE, _DOCTOR),
     ),
     _tpu("list_runtime_versions", "tpu.runtimeversions.list", "looks for the type's software", (_DOCTOR,)),
+    _tpu(
+        "list_quota_infos",
+        "cloudquotas.quotas.get",
+        "compares the quotas of TPUs with what a type takes",
+        (_DOCTOR,),
+    ),
     _tpu("get_node", "tpu.nodes.get", "asks how the node of a lease is", (_LEASE, *_END)),
     _tpu(
         "get_queued_resource", "tpu.nodes.get", "asks how the queued request of a lease is", (_LEASE, *_END)

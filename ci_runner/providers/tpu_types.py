@@ -62,6 +62,16 @@ def chips_of(name: str) -> tuple[str, float] | None:
     return (generation.name, int(found[2]) / generation.counts) if found and generation else None
 
 
+def known_type(name: str | None) -> TpuType | None:
+    """The type of that name; None for one that nothing but a machine's options could describe."""
+    if name is None or chips_of(name) is None:
+        return None
+    try:
+        return tpu_type(MachineSpec(name="", provider="gcp-tpu", type=name))
+    except ConfigurationError:
+        return None
+
+
 def tpu_type(machine: MachineSpec) -> TpuType:
     """The type of a machine. Raises ConfigurationError for a name that is none, or a new one that needs options."""
     name = machine.type or ""

@@ -131,6 +131,7 @@ def _run(command: Sequence[str], arguments: argparse.Namespace) -> int:
                         "CI_RUNNER_AWS_REGIONS": "us-east-1",
                         "CI_RUNNER_SSH_PORT": str(machines.port),
                         "CI_RUNNER_SSH_USER": user(),
+                        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDQUOTAS": server.url,
                         "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
                         "CLOUDSDK_CONFIG": str(place / "gcloud"),
                         "CLOUDSDK_CORE_PROJECT": PROJECT,

@@ -47,6 +47,7 @@ def test_the_exit_code_is_passed_on_and_the_variables_are_there() -> None:
     assert done.returncode == 7, done.stderr
     environ = json.loads(done.stdout)
     for name in (
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDQUOTAS",
         "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU",
         "AWS_ENDPOINT_URL",
         "AWS_ENDPOINT_URL_S3",

@@ -318,6 +318,7 @@ METHODS = {
     "locations.list": "list_locations",
     "acceleratorTypes.list": "list_accelerator_types",
     "runtimeVersions.list": "list_runtime_versions",
+    "quotaInfos.list": "list_quota_infos",
     "operations.get": "get_operation",
     "nodes.get": "get_node",
     "nodes.list": "list_nodes",

@@ -46,9 +46,12 @@ def test_every_operation_of_aws_that_the_code_names_is_listed() -> None:
 
 
 def test_every_method_of_googles_client_that_the_code_names_is_listed() -> None:
+    from google.cloud.cloudquotas_v1 import CloudQuotasClient
     from google.cloud.tpu_v2 import TpuClient
 
-    methods = {name for name, _ in inspect.getmembers(TpuClient, inspect.isfunction)} | {"get_operation"}
+    clients = (TpuClient, CloudQuotasClient)
+    methods = {name for client in clients for name, _ in inspect.getmembers(client, inspect.isfunction)}
+    methods |= {"get_operation"}
     used = {text for text in texts("providers", "gcp_*.py") if text in methods}
     assert used == listed(GCP)
 

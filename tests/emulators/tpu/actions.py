@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tests.emulators.tpu import quotas
 from tests.emulators.tpu.faults import Refusal
 from tests.emulators.tpu.world import World
 
@@ -31,7 +32,13 @@ Action = Callable[[tuple[str, ...], Query, dict[str, Any]], dict[str, Any]]
 
 def actions(world: World) -> dict[str, Action]:
     """Method → action (what stands in the path after the project, query, body) → answer."""
-    return {**node_actions(world), **queue_actions(world), **operation_actions(world), **place_actions(world)}
+    return {
+        **node_actions(world),
+        **queue_actions(world),
+        **operation_actions(world),
+        **place_actions(world),
+        **quota_actions(world),
+    }
 
 
 def node_actions(world: World) -> dict[str, Action]:
@@ -122,6 +129,13 @@ def place_actions(world: World) -> dict[str, Action]:
         ),
         **things("acceleratorTypes", "type", TYPES),
         **things("runtimeVersions", "version", RUNTIMES),
+    }
+
+
+def quota_actions(world: World) -> dict[str, Action]:
+    """Quotas, which another API tells: what stands in the path is the service."""
+    return {
+        quotas.LIST.id: lambda path, query, _body: paged("quotaInfos", quotas.infos(world, path[0]), query)
     }
 
 

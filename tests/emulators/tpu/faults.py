@@ -14,7 +14,7 @@ RATE = (
     "Quota exceeded for quota metric 'Create requests' and limit 'Maximum number of CreateNode requests per minute'"
     " of service 'tpu.googleapis.com'"
 )
-QUOTA = "Quota limit 'TPUPerProjectPerZone' has been exceeded. Limit: {limit} in zone {zone}."
+QUOTA = "Quota limit '{name}' has been exceeded. Limit: {limit} in {per} {place}."
 LOCATION = "Location {zone} is not found or access is unauthorized."
 
 

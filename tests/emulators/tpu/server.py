@@ -1,5 +1,7 @@
 """tpu.googleapis.com on a loopback port: REST as Google's clients and gcloud send it, held to Google's description.
 
+The quotas of the zones are told as cloudquotas.googleapis.com tells them.
+
 `python tests/emulators/tpu/server.py --port 0` prints its address as one line of JSON and serves until it is ended.
 """
 
@@ -22,7 +24,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.emulators.tpu import schema
+from tests.emulators.tpu import quotas, schema
 from tests.emulators.tpu.actions import actions
 from tests.emulators.tpu.faults import Fault, Refusal, read_script
 from tests.emulators.tpu.world import World
@@ -96,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         world = self.server.world
-        found = schema.find(verb, unquote(parts.path))
+        found = schema.find(verb, unquote(parts.path)) or quotas.find(verb, unquote(parts.path))
         if found is None:
             self._refuse(404, "NOT_FOUND", f"The requested URL {parts.path} was not found on this server.")
             return
@@ -140,8 +142,11 @@ class Handler(BaseHTTPRequestHandler):
             if action is None:
                 raise Refusal(501, "UNIMPLEMENTED", f"{method.id} is not emulated")
             answer = copy.deepcopy(action(path[1:], query, body))
+        numbers = NUMBERS in query.get("$alt", "")
+        if method is quotas.LIST:
+            return quotas.told(answer, numbers=numbers)
         schema.check(method.response, answer)
-        return schema.numbered(method.response, answer) if NUMBERS in query.get("$alt", "") else answer
+        return schema.numbered(method.response, answer) if numbers else answer
 
     def _befallen(self, fault: Fault | None) -> bool:
         """Let a fault happen; whether the request is over."""

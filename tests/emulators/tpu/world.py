@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tests.emulators.tpu import faults
+from tests.emulators.tpu import faults, quotas
 from tests.emulators.tpu.faults import Doom, Fault, Raid, Refusal
 from tests.emulators.tpu.operations import TYPES, Operations, stamp
 from tests.emulators.tpu.queue import Queue, Queued
@@ -50,7 +50,8 @@ class Zone:
     capacity: dict[str, int] = field(default_factory=dict)
     spot_capacity: dict[str, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
-    quota: int = 1_000  # nodes of the project in this zone
+    quota: int = quotas.PLENTY  # of each of its quotas, in the numbers that types have
+    limits: dict[str, int] = field(default_factory=dict)  # those that have another, by name
     known: bool = True
     reachable: bool = True
 
@@ -118,6 +119,9 @@ class World:
         self.never_done: set[str] = set()  # ids of nodes whose operation does not end
         self.deaf: set[tuple[str, int]] = set()  # (node, worker) that never boots
         self.creations_per_minute: int | None = None
+        self.region_quotas: dict[
+            tuple[str, str], int
+        ] = {}  # (name of a quota, region), where there is a limit
         self.lock = threading.RLock()
         self._creations: list[float] = []
 
@@ -182,13 +186,12 @@ class World:
 
     def create(self, zone: str, node_id: str, body: dict[str, Any], *, queued: str = "") -> dict[str, Any]:
         """Begin a node; whether there is capacity is told by the operation."""
-        place = self.zone(zone)
+        self.zone(zone)
         self.check_new(zone, node_id, body)
         if not queued:
             self._check_rate()
-        if sum(node.zone == zone for node in self.nodes.values()) >= place.quota:
-            raise Refusal(429, "RESOURCE_EXHAUSTED", faults.QUOTA.format(limit=place.quota, zone=zone))
         node = Node(zone=zone, id=node_id, body=dict(body), since=self.clock(), created=self.clock())
+        quotas.check(self, zone, node.kind, node.market)
         node.hosts = hosts_of(node.kind)
         if queued:
             node.body["queuedResource"] = queued
