@@ -69,7 +69,6 @@ class Context:
     server: str = "https://github.com"
     run_url: str | None = None
     slower: Sequence[str] = ()  # lines of ours about slow-downs
-    coverage: Sequence[str] = ()
     trends: Sequence[str] = ()  # lines of ours: how long each suite took lately
 
 
@@ -142,7 +141,6 @@ def comment_values(result: RunResult, context: Context) -> dict[str, Any]:
         "again": _again(result),
         "run_url": context.run_url,
         "slower": [Trusted(line) for line in context.slower],
-        "coverage": [Trusted(line) for line in context.coverage],
         "trends": [Trusted(line) for line in context.trends],
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from ci_runner.checks.compare import Base, Comparison, compare
 from ci_runner.model import Counts, Outcome, RunResult, When
 from ci_runner.report import parts as comment_parts
 from ci_runner.report.budget import fit, in_bytes, in_characters
-from ci_runner.report.comment import Context, Money, part_of, render_body, source_link
+from ci_runner.report.comment import Context, Money, comment_values, part_of, render_body, source_link
 from ci_runner.report.markdown import environment
 from ci_runner.report.parts import LIMIT, Part, assemble, headline, merged, parts_in
 from tests import golden
@@ -101,6 +102,16 @@ def test_hostile_text_is_only_text() -> None:
     assert active_in_markdown(body, allowed=OURS) == []
     assert text.count("<!--") == 3
     assert in_characters(text) <= LIMIT
+
+
+@pytest.mark.parametrize("made", [samples.green, samples.red])
+def test_coverage_is_told_by_its_note_alone_and_as_text(made: Callable[[], RunResult]) -> None:
+    note = "unit: coverage 84.6 % of 13 lines; not covered: src/<b>@octocat</b>.py:9"
+    result = made()
+    text = render_body(dataclasses.replace(result, notes=(*result.notes, note)), Context())
+    assert text.count("coverage 84.6 % of 13 lines") == 1
+    assert active_in_markdown(text, allowed=OURS) == []
+    assert "coverage" not in comment_values(result, Context())
 
 
 def test_a_label_that_acted_can_act_again() -> None:
