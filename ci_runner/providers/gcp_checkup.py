@@ -136,8 +136,11 @@ def page_of(project: str) -> str:
 
 
 def quota_checks(kind: TpuType, project: str, looks: Sequence[Look]) -> Iterator[Check]:
-    """What was found of each way to have the machine; failed only if there is room for it nowhere."""
-    nowhere = all(each.room is Room.SHORT for each in looks)
+    """What was found of each way to have the machine; failed only if there is surely room for it nowhere.
+
+    A reservation may have no need of its quota: Google says no more about that one than its limit.
+    """
+    nowhere = all(each.room is Room.SHORT and each.market is not Market.RESERVED for each in looks)
     need = need_of(kind)
     for (market, room, quota, limit, _held), group in _grouped(looks).items():
         what = f"{market} {kind.name}"
@@ -159,9 +162,8 @@ def quota_checks(kind: TpuType, project: str, looks: Sequence[Look]) -> Iterator
         elif room is Room.TAKEN:
             yield Check.warning("quota", f"{says}, and {bound.held} are taken", fix)
         elif room is Room.UNSURE:
-            yield Check.warning(
-                "quota", f"{says}; it may not count against this one, or not in that unit", fix
-            )
+            only = need.doubt if limit >= need.least else "another quota is what it counts against"
+            yield Check.warning("quota", f"{says}: enough only if {only}, which Google does not tell", fix)
         else:
             yield Check.warning("quota", says, fix)
 

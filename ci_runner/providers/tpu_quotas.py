@@ -74,6 +74,7 @@ class Need:
     least: int
     most: int
     words: str
+    doubt: str = ""  # what has to be so for the least to be enough
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +137,8 @@ def need_of(kind: TpuType) -> Need:
         return Need(least=kind.chips, most=kind.chips, words=_plural(kind.chips, "chip"))
     if kind.generation in ("v4", "v5p"):
         words = f"{_plural(kind.chips, 'chip')} or {_plural(number, 'TensorCore')}"
-        return Need(least=kind.chips, most=number, words=words)
-    return Need(least=1, most=2 * kind.chips, words="what one machine needs")
+        return Need(least=kind.chips, most=number, words=words, doubt="it counts chips")
+    return Need(least=1, most=2 * kind.chips, words="a number that is not known here", doubt="that is so few")
 
 
 def _plural(number: int, word: str) -> str:
@@ -162,11 +163,11 @@ def look(
 ) -> Iterator[Look]:
     """Room for one machine in each zone. Raises UnreadableError for a quota that cannot be read."""
     need, pools = need_of(kind), pools_of(kind)
-    found: dict[Pool, list[Mapping[str, Any]]] = {}
+    found: dict[Pool, list[tuple[Counted, Mapping[str, Any]]]] = {}
     for info in infos:
         what = counted(str(info.get("quotaId")))
         if what and (what.generation, what.market) == (kind.generation, market) and what.pool in pools:
-            found.setdefault(what.pool, []).append(info)
+            found.setdefault(what.pool, []).append((what, info))
     same = [
         (node, need_of(node.kind).least)
         for node in held
@@ -175,26 +176,26 @@ def look(
     for zone in zones:
         looks = [
             _tightest(bounds, zone, market, need)
-            for infos_of in found.values()
-            if (bounds := [bound for info in infos_of for bound in _bounds(info, zone, same)])
+            for quotas in found.values()
+            if (bounds := [bound for what, info in quotas for bound in _bounds(what, info, zone, same)])
         ]
         yield _together(looks) if looks else Look(zone=zone, market=market, room=Room.UNKNOWN)
 
 
-def _bounds(info: Mapping[str, Any], zone: str, held: Sequence[tuple[Held, int]]) -> Iterator[Bound]:
+def _bounds(
+    what: Counted, info: Mapping[str, Any], zone: str, held: Sequence[tuple[Held, int]]
+) -> Iterator[Bound]:
     """What a quota says about a zone, if it says anything."""
-    what = counted(str(info["quotaId"]))
-    if what is None:
-        return
-    place = zone if what.per == "zone" else region_of(zone)
     limit = limit_at(info, zone)
     if limit is not None:
-        taken = sum(
-            units
-            for node, units in held
-            if place == (node.zone if what.per == "zone" else region_of(node.zone))
-        )
+        place = _place(what, zone)
+        taken = sum(units for node, units in held if _place(what, node.zone) == place)
         yield Bound(quota=str(info["quotaId"]), per=what.per, place=place, limit=limit, held=taken)
+
+
+def _place(what: Counted, zone: str) -> str:
+    """Where a quota counts a machine of a zone."""
+    return zone if what.per == "zone" else region_of(zone)
 
 
 def region_of(zone: str) -> str:
