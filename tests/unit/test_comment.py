@@ -107,7 +107,7 @@ def test_hostile_text_is_only_text() -> None:
 @pytest.mark.parametrize("made", [samples.green, samples.red])
 def test_coverage_is_told_by_its_note_alone_and_as_text(made: Callable[[], RunResult]) -> None:
     note = "unit: coverage 84.6 % of 13 lines; not covered: src/<b>@octocat</b>.py:9"
-    result = made()
+    result = with_place(made())
     text = render_body(dataclasses.replace(result, notes=(*result.notes, note)), Context())
     assert text.count("coverage 84.6 % of 13 lines") == 1
     assert active_in_markdown(text, allowed=OURS) == []
