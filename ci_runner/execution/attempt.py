@@ -14,6 +14,7 @@ from ci_runner.errors import CiRunnerError, MachineError, SetupError
 from ci_runner.execution.fallback import PYTEST_INTERNAL_ERROR, Evidence, Fault, find_fault
 from ci_runner.execution.folder import safe_name
 from ci_runner.execution.prepare import (
+    HELPER_SECONDS,
     SHELL_FALLBACK,
     Prepared,
     explain_no_pytest,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 WORKERS = "workers"  # in an attempt's folder: what each host of a slice wrote
 FETCH_LIMIT = 256 * 1024 * 1024
+AT_ONCE = 500  # paths in one command line
+REMOVE = 'for path; do if [ -L "$path" ] || ! [ -d "$path" ]; then rm -f -- "$path" || exit 1; fi; done'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +133,9 @@ def _broken_off(session: Session, attempt: Attempt, error: CiRunnerError) -> Att
 def build_command(
     selection: Selection, prepared: Prepared, folder: Path, *, runner: Runner, only: Sequence[str] | None
 ) -> Command:
-    """The command of this runner for this selection."""
+    """The command of this runner for this selection; what an earlier one left is gone before it runs."""
     suite, shell = selection.suite, prepared.shell
+    remove_stale(shell, suite)
     remote = shell.job_folder(folder)
     if runner is Runner.SHELL:
         argv, env, files = shell_command(
@@ -147,7 +151,6 @@ def build_command(
         shell.write(f"{shell.scratch}/shell_fallback/run_suite.sh", script.read_bytes(), mode=0o755)
         return Command(argv=argv, env=env, files=files, sidecar=False)
     if suite.command is not None:
-        remove_stale_junit(shell, suite)
         return Command(argv=("bash", "-c", suite.command), env={}, files={}, sidecar=False)
     built = build_job_command(
         suite,
@@ -160,11 +163,27 @@ def build_command(
     return Command(argv=built.argv, env=built.env, files=built.files, sidecar=True)
 
 
-def remove_stale_junit(shell: Shell, suite: Suite) -> None:
-    """Remove what matches the suite's JUnit patterns before it runs: an old report must not look like a new one."""
-    stale = [path for pattern in suite.junit for path in shell.glob(pattern)]
-    if stale:
-        shell.run(["rm", "-f", "--", *stale], seconds=60.0, cwd=shell.work)
+def remove_stale(shell: Shell, suite: Suite) -> None:
+    """Remove the reports that lie there before the suite runs: an old one must not look like a new one.
+
+    `work` is a folder of the lease with the source staged in it, never the checkout of a person. Raises SetupError.
+    """
+    stale = found(shell, (*suite.junit, *suite.coverage_files))
+    for start in range(0, len(stale), AT_ONCE):
+        some = stale[start : start + AT_ONCE]
+        ended = shell.run(["sh", "-c", REMOVE, "sh", *some], seconds=HELPER_SECONDS, cwd=shell.work)
+        if ended.exit_code != 0:
+            raise SetupError(
+                "an old report cannot be removed: "
+                f"{ended.stderr.decode('utf-8', 'replace').strip()[:400] or 'no reason was given'}",
+                where=f"suites.{suite.name}",
+                fix="let the patterns of junit and coverage-files name what the suite writes, and nothing else",
+            )
+
+
+def found(shell: Shell, patterns: Sequence[str]) -> list[str]:
+    """What any of the patterns names on the machine, each once."""
+    return list(dict.fromkeys(path for pattern in patterns for path in shell.glob(pattern)))
 
 
 def _run(
@@ -211,14 +230,13 @@ def _run(
 
 def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
     """Bring what the suite left: JUnit files that its patterns name, and stacks if the machine is elsewhere."""
-    for pattern in suite.junit:
-        for path in shell.glob(pattern):
-            target = folder / "junit" / f"{safe_name(path)}"
-            target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
+    # names that are made safe may be the same; readers sort by name, so that cases keep their order beyond nine files
+    for number, path in enumerate(found(shell, suite.junit), start=1):
+        target = folder / "junit" / f"{number:04}-{safe_name(path)}"
+        target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
     if suite.coverage or suite.coverage_files:
         (folder / "coverage").mkdir(exist_ok=True)
-    found = dict.fromkeys(path for pattern in suite.coverage_files for path in shell.glob(pattern))
-    for number, path in enumerate(found, start=1):  # names that are made safe may be the same
+    for number, path in enumerate(found(shell, suite.coverage_files), start=1):
         target = folder / "coverage" / f"{number}-{safe_name(path)}"
         target.write_bytes(shell.read(f"{shell.work}/{path}", limit=FETCH_LIMIT))
     measured = (COVERAGE, f"{COVERAGE}.missing") if suite.coverage else ()

@@ -195,6 +195,30 @@ def test_files_whose_names_are_alike_are_all_read(tmp_path: Path) -> None:
     assert len(list(project.last_run().glob("attempts/*/coverage/*"))) == 2
 
 
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("more", [(), ("--runner", "shell")])
+@pytest.mark.parametrize("kind", ["tests", "command"])
+def test_an_old_report_in_the_tree_is_not_read_as_new_and_stays_where_a_person_has_it(
+    tmp_path: Path, kind: str, more: tuple[str, ...], committed: bool
+) -> None:
+    old = '<coverage><class filename="src/numbers.py"><line number="1" hits="1"/></class></coverage>'
+    junit = '<testsuite name="s"><testcase classname="a" name="ok"/></testsuite>'
+    command = json.dumps(f"printf '%s' '{junit}' > junit.xml")
+    what = {"tests": 'tests = ["tests"]\n', "command": f'command = {command}\njunit = ["junit.xml"]\n'}[kind]
+    files = {"src/numbers.py": SOURCE, "tests/test_a.py": "def test_a():\n    pass\n"}
+    configuration = f'[suites.unit]\n{what}coverage-files = ["out/**/*.xml", "coverage.xml"]\n'
+    project = make_project(tmp_path, files, configuration=configuration)
+    project.write({"out/deep/old.xml": old, "coverage.xml": old})
+    if committed:
+        project.commit()
+    ended = project.ci("run", *more, "--format", "json")
+    assert ended.code == 0, ended
+    assert ended.json["coverage"] == {}, ended
+    assert "unit: coverage was not measured" in ended.json["notes"]
+    for name in ("out/deep/old.xml", "coverage.xml"):
+        assert (project.root / name).read_text(encoding="utf-8") == old
+
+
 def test_a_suites_own_python_path_does_not_hide_the_sidecar(tmp_path: Path) -> None:
     configuration = '[suites.unit]\ntests = ["tests"]\nenv = { PYTHONPATH = "lib" }\n'
     files = {

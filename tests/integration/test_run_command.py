@@ -144,6 +144,21 @@ def test_a_command_that_writes_junit_is_a_suite_and_an_old_report_does_not_count
     ] == ["c::n"]
 
 
+def test_junit_files_whose_names_are_alike_are_each_read_once(tmp_path: Path) -> None:
+    def report(name: str) -> str:
+        return f'<testsuite><testcase classname="c" name="{name}" time="0.5"/></testsuite>'
+
+    script = f"mkdir a; printf '%s' '{report('one')}' > a/x.xml; printf '%s' '{report('two')}' > a-x.xml"
+    configuration = f"[suites.go]\ncommand = {json.dumps(script)}\njunit = ['a/*.xml', '**/*.xml']\n"
+    project = make_project(tmp_path, {}, configuration=configuration)
+    ended = project.ci("run", "go")
+    assert ended.code == 0, ended
+    lines = (project.last_run() / "cases.jsonl").read_text(encoding="utf-8").splitlines()
+    assert sorted(json.loads(line)["id"] for line in lines) == ["c::one", "c::two"]
+    kept = sorted(path.name for path in project.last_run().glob("attempts/*/junit/*"))
+    assert kept == ["0001-a-x.xml", "0002-a-x.xml"]
+
+
 def test_a_command_that_writes_nothing_is_red(tmp_path: Path) -> None:
     project = make_project(
         tmp_path, {}, configuration='[suites.go]\ncommand = "true"\njunit = ["junit.xml"]\n'
