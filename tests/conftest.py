@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from gate.needs import NEEDS, is_there, skip_reason
 
-TOGETHER = "tests/actions/"  # what a file there begins with is dear: its tests run one after the other, in one process
+# what these files begin with is dear: the tests of each run one after the other, in one process
+TOGETHER = ("tests/actions/", "tests/integration/test_workflow_parser.py")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -116,7 +116,7 @@ def pytest_step(folder: Path, arguments: Sequence[str], *, quick: bool) -> Step:
         words += ["-q", "-n", "auto", "tests/unit"]
     else:
         there = [name for name in TESTS if (ROOT / name).is_dir()]
-        words += ["-q", "-n", "auto", "--dist", "loadgroup", "--cov", "--cov-report=term", *there]
+        words += ["-q", "-n", "auto", "--cov", "--cov-report=term", *there]
     # not in the checkout: two gates at once would mix their measurements
     environ = {"COVERAGE_FILE": str(folder / "coverage")}
     return Step("pytest", lambda: tool("python", *words), environ, live=True)

@@ -22,7 +22,7 @@ from tests.emulators.tpu.server import Server
 from tests.emulators.tpu.world import World
 from tests.projects import make_project
 
-pytestmark = [pytest.mark.needs("sshd"), pytest.mark.xdist_group("act")]
+pytestmark = [pytest.mark.needs("sshd")]
 
 RED = "def test_a(): pass\n\ndef test_b():\n    assert 1 == 2, '@octocat ::set-output name=x::y'\n"
 GREEN = "def test_a(): pass\n"

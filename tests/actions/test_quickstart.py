@@ -14,7 +14,7 @@ import pytest
 from ci_runner.config.starter import SETUP_PYTHON
 from tests.act_kit import ACT, LEFT_OUT, copy_of_the_project
 
-pytestmark = [pytest.mark.needs("sshd"), pytest.mark.needs("git"), pytest.mark.xdist_group("act")]
+pytestmark = [pytest.mark.needs("sshd"), pytest.mark.needs("git")]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial" / "quickstart.md"
 BLOCK = re.compile(

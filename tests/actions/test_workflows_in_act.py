@@ -15,7 +15,7 @@ from tests.act_kit import Stranger, copy_of_the_project, pull_request
 from tests.projects import make_project
 from tests.workflow_rules import WORKFLOWS
 
-pytestmark = [pytest.mark.needs("git"), pytest.mark.xdist_group("act")]
+pytestmark = [pytest.mark.needs("git")]
 
 CALLER = """\
 on: [push, pull_request]

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.test_doc_snippets import SNIPPETS
 from tests.workflow_rules import ROOT, WORKFLOWS
 
-pytestmark = [pytest.mark.needs("npm"), pytest.mark.xdist_group("npm")]
+pytestmark = [pytest.mark.needs("npm")]
 
 NPM = ROOT / "tests" / "npm"
 FILES = ("package.json", "package-lock.json", "json.mjs", "parse.mjs")

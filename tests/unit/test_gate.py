@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -176,6 +177,7 @@ def test_the_tests_see_nothing_of_the_server(tmp_path: Path) -> None:
 def test_what_pytest_is_asked_to_do(tmp_path: Path) -> None:
     whole = pytest_step(tmp_path, [], quick=False).command()
     assert "--cov" in whole
+    assert "--dist" not in whole  # tests/conftest.py says what is kept together, by where it lies
     assert [word for word in whole if word.startswith("tests/")] == list(steps.TESTS)
     quick = pytest_step(tmp_path, [], quick=True).command()
     assert "--cov" not in quick
@@ -183,6 +185,23 @@ def test_what_pytest_is_asked_to_do(tmp_path: Path) -> None:
     asked = pytest_step(tmp_path, ["tests/unit/test_gate.py", "-k", "asked"], quick=False).command()
     assert asked[-3:] == ["tests/unit/test_gate.py", "-k", "asked"]
     assert "--cov" not in asked
+
+
+def test_no_test_is_marked_for_a_group_that_nobody_reads() -> None:
+    marked = [
+        path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if re.search(r"^(pytestmark\b.*|@pytest\.mark\.)xdist_group", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert marked == []
+
+
+def test_what_is_dear_to_begin_with_stays_in_one_process(pytestconfig: pytest.Config) -> None:
+    kept = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert kept is not None
+    assert kept.together("tests/actions/test_act.py::test_a") == "tests/actions/test_act.py"
+    assert kept.together("tests/unit/test_gate.py::test_a[1]") == "tests/unit/test_gate.py::test_a[1]"
+    assert all((ROOT / name).exists() for name in kept.TOGETHER)
 
 
 def test_words_after_the_dashes_go_to_pytest(capsys: pytest.CaptureFixture[str]) -> None:
