@@ -152,7 +152,7 @@ def quota_checks(kind: TpuType, project: str, looks: Sequence[Look]) -> Iterator
             )
             continue
         place = _some(sorted({each.bound.place for each in group if each.bound is not None}))
-        says = f"{quota} allows {_number(limit)} in {place}, {what} takes {need.words}"
+        says = f"{quota} allows {_number(limit)} in {place}; {what} takes {need.words}"
         if room is Room.ENOUGH:
             yield Check.ok("quota", says)
             continue

@@ -52,7 +52,7 @@ def test_no_quota_in_any_zone_fails(google: Google, source: Source) -> None:
         google.world.zones[zone].quota = 0
     failed, idle = quota_of(google)
     assert (failed.health, failed.exit_code) == (Health.FAILED, QUOTA)
-    assert failed.text == f"{V6E} allows 0 in {ZONE}, {OTHER}, on-demand v6e-1 takes 1 chip"
+    assert failed.text == f"{V6E} allows 0 in {ZONE}, {OTHER}; on-demand v6e-1 takes 1 chip"
     assert f"--quota-id={V6E} --dimensions=zone={ZONE} --preferred-value=1" in str(failed.fix)
     assert (idle.health, idle.text) == (Health.OK, "nothing idle holds quota")
     with pytest.raises(ProviderError, match=V6E) as caught:  # as the creation itself would have said
@@ -64,8 +64,8 @@ def test_no_quota_in_one_zone_of_two_is_a_warning(google: Google) -> None:
     google.world.zones[ZONE].quota = 0
     warning, ok, _idle = quota_of(google)
     assert (warning.health, ok.health) == (Health.WARNING, Health.OK)
-    assert f"{V6E} allows 0 in {ZONE}," in warning.text
-    assert f"{V6E} allows 1000 in {OTHER}," in ok.text
+    assert f"{V6E} allows 0 in {ZONE};" in warning.text
+    assert f"{V6E} allows 1000 in {OTHER};" in ok.text
 
 
 def test_a_quota_smaller_than_one_machine_fails(google: Google) -> None:
@@ -81,7 +81,7 @@ def test_spot_and_on_demand_are_told_apart(google: Google) -> None:
     google.world.zones[ZONE].limits["TPUV6EPreemptible"] = 0
     spot, plain, _idle = quota_of(google, dataclasses.replace(TPU, spot="prefer"))
     assert (spot.health, plain.health) == (Health.WARNING, Health.OK)
-    assert spot.text.startswith(f"{V6E_SPOT} allows 0 in {ZONE}, spot v6e-1")
+    assert spot.text.startswith(f"{V6E_SPOT} allows 0 in {ZONE}; spot v6e-1")
     only, _idle = quota_of(google, dataclasses.replace(TPU, spot="only"))
     assert only.exit_code == QUOTA
 
@@ -89,7 +89,7 @@ def test_spot_and_on_demand_are_told_apart(google: Google) -> None:
 def test_no_quota_in_the_region_fails_although_the_zone_has_some(google: Google, source: Source) -> None:
     google.world.region_quotas["TPUV6E", "us-central1"] = 0
     failed, _idle = quota_of(google, TPU)
-    assert failed.text.startswith("TPUV6EPerProjectPerRegionForTPUAPI allows 0 in us-central1,")
+    assert failed.text.startswith("TPUV6EPerProjectPerRegionForTPUAPI allows 0 in us-central1;")
     assert "--dimensions=region=us-central1" in str(failed.fix)
     with pytest.raises(ProviderError, match="in region us-central1"):
         google.provider().acquire(tpu_lease(), offer(), source, seconds=60)

@@ -331,7 +331,7 @@ def test_more_quota_never_leaves_less_room(name: str, market: Market, limits: li
 def test_no_room_anywhere_fails_as_a_run_would_and_says_how_to_get_it() -> None:
     (check,) = checks("v6e-8", quota(V6E, us_central1_b=0, us_east5_b=0))
     assert (check.name, check.health, check.exit_code) == ("quota", Health.FAILED, QUOTA)
-    assert check.text == f"{V6E} allows 0 in us-central1-b, us-east5-b, on-demand v6e-8 takes 8 chips"
+    assert check.text == f"{V6E} allows 0 in us-central1-b, us-east5-b; on-demand v6e-8 takes 8 chips"
     assert check.fix == (
         "ask for more, at https://console.cloud.google.com/iam-admin/quotas?project=octo-project or:"
         " gcloud beta quotas preferences create --project=octo-project --service=tpu.googleapis.com"
@@ -342,9 +342,9 @@ def test_no_room_anywhere_fails_as_a_run_would_and_says_how_to_get_it() -> None:
 def test_room_in_one_zone_of_two_is_a_warning_about_the_other() -> None:
     warning, ok = checks("v6e-8", quota(V6E, us_central1_b=4, us_east5_b=-1))
     assert (warning.health, warning.exit_code) == (Health.WARNING, 0)
-    assert warning.text.startswith(f"{V6E} allows 4 in us-central1-b, ")
+    assert warning.text.startswith(f"{V6E} allows 4 in us-central1-b; ")
     assert ok.health is Health.OK
-    assert ok.text.startswith(f"{V6E} allows any number in us-east5-b, ")
+    assert ok.text.startswith(f"{V6E} allows any number in us-east5-b; ")
 
 
 def test_room_on_demand_makes_no_room_for_spot_a_warning() -> None:
