@@ -33,8 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     release.add_argument("--run", metavar="RUN_ID", help="every machine of this run")
     release.add_argument(
         "--github",
-        choices=("job", "workflow"),
-        help="every machine that this GitHub job leased, or that any job of this workflow run did",
+        choices=("job", "call", "workflow"),
+        help="every machine that this GitHub job leased, or that any job of this workflow run did; call: of those, the"
+        " ones that bear CI_RUNNER_CALL",
     )
     release.set_defaults(machines_action=release_machines)
     switches = []
@@ -191,11 +192,11 @@ def release_machines(arguments: Namespace) -> int:
         raise UsageError(
             "nothing is named that could be given back", fix="name leases, or a run with --run RUN_ID"
         )
-    job = _github_job(arguments.github)
+    leased_by = _github_jobs(arguments.github)
     settings = clouds.settings_for(arguments)
     answer = clouds.ask(clouds.names_for(settings, arguments.provider))
     book, told, failed = clouds.book_of(settings), [], False
-    for wanted, found in _named(answer, arguments.lease, arguments.run, job):
+    for wanted, found in _named(answer, arguments.lease, arguments.run, leased_by):
         if found is None:
             told.append({"lease_id": wanted, "result": "absent", "error": None})
             continue
@@ -213,12 +214,12 @@ def release_machines(arguments: Namespace) -> int:
     return MACHINE if failed else silent
 
 
-def _github_job(which: str | None) -> str | None:
-    """How the names of the jobs begin whose machines are meant. Raises UsageError outside of GitHub Actions."""
+def _github_jobs(which: str | None) -> tuple[str, str] | None:
+    """How the marks of the machines that are meant begin and end. Raises UsageError where they would mean nothing."""
     import os
 
     from ci_runner.errors import UsageError
-    from ci_runner.github.job import job_of, workflow_run_of
+    from ci_runner.github.job import CALL_VARIABLE, call_of, job_of, workflow_run_of
 
     if which is None:
         return None
@@ -228,13 +229,19 @@ def _github_job(which: str | None) -> str | None:
             f"--github {which} means nothing here: GITHUB_RUN_ID is not set",
             fix="outside of GitHub Actions name leases, or a run with --run RUN_ID",
         )
-    return name
+    call = call_of(os.environ)
+    if which == "call" and not call:
+        raise UsageError(
+            f"--github call means nothing here: {CALL_VARIABLE} is not set",
+            fix="set it for the jobs that lease and for this one, or say --github workflow",
+        )
+    return name, call if which == "call" else ""
 
 
 def _named(
-    answer: clouds.Answer, names: list[str], run_id: str | None, job: str | None = None
+    answer: clouds.Answer, names: list[str], run_id: str | None, leased_by: tuple[str, str] | None = None
 ) -> list[tuple[str, tuple[Provider, Lease] | None]]:
-    """The machines that are named, each once; None for one that is not there. `job` is how its jobs' names begin."""
+    """The machines that are named, each once; None for one that is not there. `leased_by`: how marks begin and end."""
     from ci_runner.providers.identity import label_value
 
     found: dict[str, tuple[Provider, Lease] | None] = {}
@@ -243,7 +250,8 @@ def _named(
         found[one[1].id if one else name] = one
     for provider, lease in answer.leases:
         of_run = run_id is not None and label_value(lease.run_id) == label_value(run_id)
-        if of_run or (job and lease.labels.get("job", "").startswith(job)):
+        mark = lease.labels.get("job", "")
+        if of_run or (leased_by and mark.startswith(leased_by[0]) and mark.endswith(leased_by[1])):
             found[lease.id] = (provider, lease)
     return list(found.items())
 

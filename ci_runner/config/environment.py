@@ -32,6 +32,10 @@ READ: Mapping[str, str] = {
     ),
     "STORAGE_EMULATOR_HOST": "Where Google Cloud Storage is.",
     "GITHUB_API_URL": "Where GitHub's API is; a workflow has it from GitHub.",
+    "CI_RUNNER_CALL": (
+        "In a reusable workflow: a name for this call of it. Machines bear it, and `machines release --github call` asks"
+        " for it."
+    ),
     "GITHUB_TOKEN": "The token for GitHub's API; `GH_TOKEN` counts as well.",
 }
 TOLD: Mapping[str, str] = {

@@ -11,7 +11,7 @@ LOCAL_FILE = "ci-runner.local.toml"
 PREFIX = "CI_RUNNER_"
 # What the rest of ci-runner passes on by variables, and what GitLab tells its jobs about its own runner.
 NOT_SETTINGS = frozenset(
-    {"COVERAGE", "EXTRAS", "GROUPS", "HOME", "JOB", "LEASE", "SELECT", "SIDECAR", "STACKS", "VENV"}
+    {"CALL", "COVERAGE", "EXTRAS", "GROUPS", "HOME", "JOB", "LEASE", "SELECT", "SIDECAR", "STACKS", "VENV"}
     | {"DESCRIPTION", "EXECUTABLE_ARCH", "ID", "REVISION", "SHORT_TOKEN", "TAGS", "VERSION"}
 )
 

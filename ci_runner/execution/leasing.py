@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError
-from ci_runner.github.job import job_of
+from ci_runner.github.job import mark_of
 from ci_runner.model import Lease, LeaseState, MachineSpec, Selection, Suite
 from ci_runner.providers.leases import new_lease_id
 
@@ -224,6 +224,6 @@ def request(session: Session, selection: Selection, machine: MachineSpec) -> Lea
         labels={
             "repository": session.repository,
             "team": session.settings.team or "",
-            "job": job_of(session.environ),
+            "job": mark_of(session.environ),
         },
     )

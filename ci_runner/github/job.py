@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 SERVER = "https://github.com"
+CALL_VARIABLE = "CI_RUNNER_CALL"
 
 
 def workflow_run_of(environ: Mapping[str, str]) -> str:
@@ -28,6 +29,21 @@ def job_of(environ: Mapping[str, str]) -> str:
     attempt = environ.get("GITHUB_RUN_ATTEMPT", "")
     number = attempt if attempt.isascii() and attempt.isdecimal() else "1"
     return f"{run}{number}-{_digest(environ.get('GITHUB_JOB', ''), environ.get('RUNNER_NAME', ''))[:10]}"
+
+
+def call_of(environ: Mapping[str, str]) -> str:
+    """How the names of machines end that this call of a reusable workflow leased; empty if the call has no name.
+
+    Calls of one workflow in one run have the same jobs, and GitHub tells none of them from another.
+    """
+    call = environ.get(CALL_VARIABLE, "")
+    return f"-call-{_digest(call)[:8]}" if call else ""
+
+
+def mark_of(environ: Mapping[str, str]) -> str:
+    """What a machine bears of the job and the call that lease it; empty outside of Actions."""
+    job = job_of(environ)
+    return f"{job}{call_of(environ)}" if job else ""
 
 
 def _digest(*parts: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci_runner.github.job import job_of, workflow_run_of
+from ci_runner.github.job import call_of, job_of, mark_of, workflow_run_of
 from ci_runner.model import LeaseState
 from ci_runner.providers.identity import label_value, labels_of, lease_from
 from tests.job_kit import make_lease
@@ -38,9 +38,25 @@ def test_outside_of_actions_there_is_no_job(number: str) -> None:
     assert job_of({**HERE, "GITHUB_RUN_ID": number}) == workflow_run_of({"GITHUB_RUN_ID": number}) == ""
 
 
-@given(st.dictionaries(st.sampled_from(sorted(set(HERE) - {"GITHUB_RUN_ID"})), st.text(max_size=300)))
+def test_calls_of_one_workflow_in_one_run_are_told_apart_in_every_attempt() -> None:
+    one, other = {**HERE, "CI_RUNNER_CALL": "tpu"}, {**HERE, "CI_RUNNER_CALL": "gpu"}
+    again = {**one, "GITHUB_RUN_ATTEMPT": "3", "RUNNER_NAME": "9"}
+    for environ in (one, again):
+        assert mark_of(environ).endswith(call_of(one))
+        assert not mark_of(environ).endswith(call_of(other))
+        assert mark_of(environ).startswith(job_of(environ))  # a guard that was told of no call finds it
+        assert mark_of(environ).startswith(workflow_run_of(HERE))
+    assert mark_of(HERE) == job_of(HERE)
+    assert mark_of({"CI_RUNNER_CALL": "tpu"}) == call_of(HERE) == ""
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted({*HERE, "CI_RUNNER_CALL"} - {"GITHUB_RUN_ID"})), st.text(max_size=300)
+    )
+)
 def test_whatever_the_variables_hold_the_name_is_a_label_as_it_is(given: dict[str, str]) -> None:
-    name = job_of({**HERE, **given})
+    name = mark_of({**HERE, **given})
     assert label_value(name) == name != ""
 
 

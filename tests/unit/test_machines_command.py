@@ -15,7 +15,7 @@ import pytest
 
 from ci_runner.cli import clouds, machines, reap
 from ci_runner.errors import AuthenticationError, CiRunnerError, MachineError, UsageError
-from ci_runner.github.job import job_of
+from ci_runner.github.job import job_of, mark_of
 from ci_runner.history.store import FolderStore
 from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers.base import Offer, Provider, Source
@@ -273,6 +273,25 @@ def test_release_of_a_github_job_and_of_its_workflow_run(
     capsys.readouterr()
     assert command(machines, "release", "--github", "job") == 0
     assert capsys.readouterr().out == "no machine of this run is there\n"
+
+
+def test_release_of_a_call_leaves_what_another_call_of_the_same_run_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {"GITHUB_RUN_ID": "77", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "leased", "RUNNER_NAME": "r1"}
+    tpu, gpu = {**here, "CI_RUNNER_CALL": "tpu"}, {**here, "CI_RUNNER_CALL": "gpu", "RUNNER_NAME": "r2"}
+    marks = (tpu, {**tpu, "GITHUB_RUN_ATTEMPT": "2"}, gpu, here, {**tpu, "GITHUB_RUN_ID": "777"})
+    for number, environ in enumerate(marks, start=1):
+        world.machine(f"a-{number}", job=mark_of(environ))
+    for name, value in {**here, "GITHUB_JOB": "release"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match="CI_RUNNER_CALL is not set"):
+        command(machines, "release", "--github", "call")
+    monkeypatch.setenv("CI_RUNNER_CALL", "tpu")
+    assert command(machines, "release", "--github", "call") == 0
+    assert world.there() == ["a-3", "a-4", "a-5"]
+    assert command(machines, "release", "--github", "workflow") == 0
+    assert world.there() == ["a-5"]
 
 
 def test_release_repeats_and_then_says_that_it_failed(

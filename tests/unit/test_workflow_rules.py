@@ -141,6 +141,19 @@ def test_the_tests_of_a_pull_request_end_with_a_newer_commit_and_its_release_doe
     assert jobs["report"]["if"].startswith("${{ always() ")
 
 
+def test_a_release_gives_back_what_its_own_call_leased() -> None:
+    jobs = ours(WORKFLOWS / "accelerator-tests.yml").jobs
+    calls = {
+        name: job["env"]["CI_RUNNER_CALL"]
+        for name, job in jobs.items()
+        if "CI_RUNNER_CALL" in job.get("env", {})
+    }
+    assert calls == dict.fromkeys(("leased", "release"), "call-${{ inputs.comment-key }}")
+    given = [step["run"] for step in jobs["release"]["steps"] if "release" in step.get("run", "")]
+    assert len(given) == 2
+    assert all(" --github call " in words for words in given)
+
+
 def test_each_job_has_the_least_rights() -> None:
     jobs = ours(WORKFLOWS / "accelerator-tests.yml").jobs
     writing = {
