@@ -123,9 +123,10 @@ def read_part(path: str, offset: int, limit: int) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return b""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # a folder could not even be opened as a file
+        os.close(fd)
+        return b""
     with os.fdopen(fd, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return b""
         file.seek(offset)
         return file.read(limit) or b""
 
