@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from gate.steps import lint_steps, tool
 
-from tests.workflow_rules import ROOT, WORKFLOWS, Workflow, problems, yaml
+from tests.workflow_rules import ROOT, WORKFLOWS, Workflow, pins, problems, yaml
 
 BLOCK = re.compile(r"^(?P<indent> *)```ya?ml\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,6 +66,11 @@ def test_every_workflow_that_can_be_called_is_called_on_a_page() -> None:
 @pytest.mark.parametrize("workflow", SNIPPETS, ids=lambda workflow: workflow.name)
 def test_it_keeps_the_rules(workflow: Workflow) -> None:
     assert problems(workflow) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_fragment_pins_what_others_wrote_as_whole_workflows_do(page: Path) -> None:
+    assert list(pins(Workflow(page.name, page.read_text("utf-8")))) == []
 
 
 def test_actionlint_finds_nothing(written: Path) -> None:
