@@ -132,6 +132,15 @@ class SetupError(MachineError):
     """A setup command of a suite failed on the machine."""
 
 
+def disk_error(error: OSError) -> SetupError:
+    """What it means that this machine, the one that runs ci-runner, cannot keep a file: no test is to blame."""
+    return SetupError(
+        f"this machine cannot keep the results: {error.strerror or error}",
+        where=str(error.filename) if error.filename else None,
+        fix="make room there, or name a folder on another disk with --out",
+    )
+
+
 class ResultsError(CiRunnerError):
     """The results cannot be trusted: missing, truncated or contradictory."""
 

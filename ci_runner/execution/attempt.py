@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci_runner.errors import CiRunnerError, MachineError, SetupError
+from ci_runner.errors import CiRunnerError, MachineError, SetupError, disk_error
 from ci_runner.execution.fallback import PYTEST_INTERNAL_ERROR, Evidence, Fault, find_fault
 from ci_runner.execution.folder import safe_name
 from ci_runner.execution.prepare import (
@@ -104,6 +104,9 @@ def run_attempt(
     except CiRunnerError as caught:
         error = caught
         attempt = _broken_off(session, attempt, caught)
+    except OSError as caught:  # the disk of this machine is full, say: what was kept so far counts
+        error = disk_error(caught)
+        attempt = _broken_off(session, attempt, error)
     attempt = dataclasses.replace(attempt, ended_at=session.clock())
     if hidden := session.secrets.get(selection.suite.name):
         scrub(folder, [session.folder.path / attempt.log], hidden)

@@ -175,7 +175,10 @@ def _release(session: Session, provider: Provider, lease: Lease) -> tuple[Lease,
             text += f"; {error.fix}"
         if lease.machine.provider != "local":
             until = datetime.fromtimestamp(lease.expires_at, UTC)
-            text += f"; it is to end by itself at {until:%Y-%m-%d %H:%M} UTC: look for it under this name to be sure"
+            text += (
+                f"; it stays in the book of leases, and the reaper takes it after {until:%Y-%m-%d %H:%M} UTC"
+                f" (ci-runner reap); to end it now: ci-runner machines release {lease.id}"
+            )
         session.listener.note(text)
         return dataclasses.replace(lease, state=LeaseState.RELEASING), text
     gone = dataclasses.replace(lease, state=LeaseState.GONE)

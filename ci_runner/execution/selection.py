@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ci_runner import errors
-from ci_runner.errors import Cancelled, CiRunnerError, MachineError, PreemptionError, SetupError
+from ci_runner.errors import Cancelled, CiRunnerError, MachineError, PreemptionError, SetupError, disk_error
 from ci_runner.execution.attempt import Tried, run_attempt
 from ci_runner.execution.fallback import Fault, may_fall_back
 from ci_runner.execution.leasing import borrowed
@@ -107,6 +107,8 @@ def run_selection(session: Session, selection: Selection) -> SuiteResult:
         _live(session, tale)
     except CiRunnerError as error:
         tale.error = _cause(session, error)
+    except OSError as error:
+        tale.error = disk_error(error)
     result = _result(session, tale)
     session.listener.suite_ended(result)
     return result

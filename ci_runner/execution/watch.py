@@ -51,8 +51,11 @@ class Follower:
         if data:
             self.offset += len(data)
             if self._copy is not None:
-                with self._copy.open("ab") as file:
-                    file.write(data)
+                try:
+                    with self._copy.open("ab") as file:
+                        file.write(data)
+                except OSError as error:  # a write does not say to which file
+                    raise OSError(error.errno, error.strerror, str(self._copy)) from error
         return data
 
 

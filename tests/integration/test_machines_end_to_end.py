@@ -5,21 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.emulators.ec2.server import Emulator, shut_down
-from tests.emulators.machines import Machines, user
-from tests.emulators.tpu.hall import LoopbackHall
-from tests.emulators.tpu.server import Server
-from tests.emulators.tpu.world import World
+from tests.clouds_kit import SLOW, Clouds, begun, both_clouds, run_with
 from tests.job_kit import until
-from tests.projects import Ended, Project, make_project
 
 pytestmark = pytest.mark.needs("sshd")
 
@@ -37,80 +30,12 @@ def test_skipped(): pass
 def test_where():
     assert os.environ.get("CI_RUNNER_LEASE")
 """
-SLOW = """\
-import threading
-import pytest
-
-@pytest.mark.parametrize("number", range(10))
-def test_number(number):
-    threading.Event().wait(0.4)
-"""
-CONFIGURATION = """\
-[suites.unit]
-tests = ["tests"]
-timeout = "2m"
-[machines.tpu]
-provider = "gcp-tpu"
-type = "v6e-1"
-zones = ["us-central1-b", "us-east5-b"]
-spot = "prefer"
-[machines.slice]
-provider = "gcp-tpu"
-type = "v6e-16"
-zones = ["us-east5-b"]
-[machines.gpu]
-provider = "aws-ec2"
-type = "g5.xlarge"
-zones = ["us-east-1a"]
-spot = "only"
-"""
-
-
-@dataclass
-class Clouds:
-    """Both clouds on loopback, and a project whose tests are to run there."""
-
-    project: Project
-    world: World
-    ec2: Emulator
-    machines: Machines
-    environ: dict[str, str]
-
-    def run(self, *words: str, **environ: str) -> Ended:
-        """Run the suite there."""
-        return self.project.ci("run", "unit", *words, **{**self.environ, **environ})  # type: ignore[arg-type]
-
-    def cases(self) -> dict[str, str]:
-        """Test → outcome of the last run."""
-        lines = (self.project.last_run() / "cases.jsonl").read_text().splitlines()
-        return {item["id"]: item["outcome"] for item in map(json.loads, lines)}
-
-    def left(self) -> list[Any]:
-        """What still exists in either cloud."""
-        return [*self.world.nodes, *self.world.queued, *self.ec2.world.holdings()]
 
 
 @pytest.fixture
 def clouds(tmp_path: Path) -> Iterator[Clouds]:
-    guests: list[Emulator] = []
-    with Machines(tmp_path / "m", on_shutdown=lambda name: shut_down(guests, name)) as machines:
-        world = World(hall=LoopbackHall(machines))
-        server = Server(world).begin()
-        with Emulator(machines=machines) as ec2:
-            guests.append(ec2)
-            environ = {
-                **ec2.environ,
-                "CI_RUNNER_AWS_REGIONS": "us-east-1",
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-                "GOOGLE_CLOUD_PROJECT": "emulated",
-                "CI_RUNNER_SSH_PORT": str(machines.port),
-                "CI_RUNNER_SSH_USER": user(),
-            }
-            project = make_project(tmp_path, {"tests/test_a.py": TESTS}, configuration=CONFIGURATION)
-            try:
-                yield Clouds(project, world, ec2, machines, environ)
-            finally:
-                server.end()
+    with both_clouds(tmp_path, {"tests/test_a.py": TESTS}) as found:
+        yield found
 
 
 def test_a_run_on_an_emulated_tpu_equals_a_local_one(clouds: Clouds) -> None:
@@ -161,22 +86,6 @@ def test_a_slice_runs_on_every_worker_and_the_one_that_failed_is_named(clouds: C
     assert statuses == [0, 0, 1, 0]
     assert b"1 failed, 1 passed" in (workers / "2" / "log").read_bytes()
     assert clouds.left() == []
-
-
-def begun(clouds: Clouds, test: str) -> bool:
-    """Whether a test has begun, as far as the runner knows."""
-    runs = clouds.project.root / ".ci-runner" / "runs"
-    sidecars = runs.glob("*/attempts/unit.1/sidecar.jsonl") if runs.is_dir() else ()
-    return any('"start"' in text and test in text for text in (path.read_text() for path in sidecars))
-
-
-def run_with(clouds: Clouds, *words: str, meanwhile: Callable[[], object], at: str) -> Ended:
-    """Run the suite, and do something when a test has begun."""
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(clouds.run, *words)
-        until(lambda: begun(clouds, at) or running.done(), f"the begin of {at}", 60.0)
-        meanwhile()
-        return running.result()
 
 
 @pytest.mark.parametrize("at", [0, 4, 9])

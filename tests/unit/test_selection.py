@@ -693,7 +693,8 @@ def test_a_machine_that_cannot_be_given_back_is_told_and_hides_no_result(
     (lease,) = stage.cloud.leased
     assert (finding.level, finding.code) == (Level.ERROR, "not-released")
     assert lease.id in finding.text
-    assert "to end by itself at 2027-" in finding.text
+    assert "the reaper takes it after 2027-" in finding.text
+    assert "ci-runner machines release" in finding.text
     assert str(error) in finding.text
     assert stage.heard.of("note") == [finding.text]
     assert stage.heard.of("released") == []
