@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from ci_runner.providers.base import Source
 from ci_runner.providers.gcp_tpu import connect
 from ci_runner.remote.keys import LeaseKeys
 from tests.clouds_kit import Clouds, both_clouds, run_with
+from tests.emulators.machines import LoopbackMachine
+from tests.emulators.tpu.hall import LoopbackHall
 from tests.job_kit import LEASE, until
 from tests.projects import Ended
 from tests.tpu_kit import tpu_lease
@@ -221,6 +224,33 @@ def test_a_full_disk_on_the_runner_is_no_failing_test_and_the_machine_is_given_b
     suite = clouds.project.load("results.json")["suites"][0]
     assert suite["failed"] == suite["errored"] == 0
     assert suite["passed"] >= 1
+
+
+def test_a_disk_that_fills_up_on_the_machine_loses_no_result_that_was_there(
+    clouds: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 1 << 16
+    code = f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+    code += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    hall = LoopbackHall(clouds.machines)
+
+    def small(name: str, metadata: Mapping[str, str]) -> LoopbackMachine:
+        machine = hall.boot(name, metadata)
+        program = machine.folder / "bin" / "python3"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(code)} "$@"\n')
+        return machine
+
+    monkeypatch.setattr(clouds.world.hall, "boot", small)
+    text = "import pytest\n\n@pytest.mark.parametrize('number', range(1000))\ndef test_number(number): pass\n"
+    clouds.project.write({"tests/test_a.py": text})
+    ended = clouds.run("--machine", "tpu")
+    assert clouds.left() == []
+    suite = clouds.project.load("results.json")["suites"][0]
+    assert suite["failed"] == suite["errored"] == 0
+    assert 0 < suite["passed"] < suite["tests"] == 1000
+    assert ended.code == 9, ended
+    log = (clouds.project.last_run() / "logs" / "unit.1.log").read_text()
+    assert "File too large" in log
 
 
 # -- machines that do not come, and that go
