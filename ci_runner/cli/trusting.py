@@ -104,7 +104,7 @@ def trusted_plan(
         return plan
     answer = answer_of(settings, environ, people=people)
     said = answer.decision
-    plan = make(dataclasses.replace(event, lane=said.lane, trust=said))
+    plan = make(dataclasses.replace(decided(event, said), lane=said.lane))
     notes = [f"this could not be learned, and counts against leasing: {text}" for text in answer.unanswered]
     return dataclasses.replace(plan, notes=(*plan.notes, *notes))
 
@@ -128,7 +128,12 @@ def check(
     answer = answer_of(settings, environ, people=people) if said is None else Answer(decision=said)
     if not answer.decision.allowed:
         raise answer.error(f'"{one_line(suites[0], 80)}" may not lease a machine')
-    return dataclasses.replace(plan, event=dataclasses.replace(plan.event, trust=answer.decision))
+    return dataclasses.replace(plan, event=decided(plan.event, answer.decision))
+
+
+def decided(event: Event, said: TrustDecision) -> Event:
+    """The event with the decision, which knows the commit where the event itself does not: a comment's."""
+    return dataclasses.replace(event, trust=said, commit=event.commit or said.commit)
 
 
 def commit_of(plan: Plan) -> str | None:

@@ -298,6 +298,19 @@ def _workflow_run(event: Event, payload: Payload, _environ: Environ) -> Event:
     )
 
 
+def _issue_comment(event: Event, payload: Payload, _environ: Environ) -> Event:
+    """Whose commit it is about, the payload does not say: it counts as a fork's, and the decision to trust names it."""
+    issue = payload.object("issue")
+    about = isinstance(issue.get("pull_request"), Mapping)
+    return dataclasses.replace(
+        event,
+        pull_request=issue.number("number") if about else None,
+        draft=issue.flag("draft"),
+        lane=Lane.FORK,
+        changed_files_note=NO_LIST.format("a comment"),
+    )
+
+
 def _at_ref(event: Event, payload: Payload, environ: Environ) -> Event:
     """Branch and commit of an event that speaks of no change: the payload's ref, else the environment's."""
     branch, tag = _ref(payload) if payload.get("ref") is not None else _ref_of(environ.get("GITHUB_REF", ""))
@@ -338,4 +351,5 @@ READERS: dict[str, Reader] = {
     "workflow_call": _dispatch,
     "repository_dispatch": _repository_dispatch,
     "workflow_run": _workflow_run,
+    "issue_comment": _issue_comment,
 }

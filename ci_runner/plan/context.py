@@ -16,7 +16,7 @@ PULL_REQUESTS = ("pull_request", "pull_request_target")
 ON_A_CHANGE = ("push", "pull_request", "merge_group")
 WITHOUT_CHANGE = ("schedule", "workflow_dispatch", "repository_dispatch")
 # These run with the secrets of the base repository, for a fork too.
-HOLDS_SECRETS = ("pull_request_target", "workflow_run")
+HOLDS_SECRETS = ("pull_request_target", "workflow_run", "issue_comment")
 SUITE_LABEL = "test-config/"
 NO_LABEL = "no-"
 

@@ -120,6 +120,10 @@ def _nothing_new(subject: Subject, context: Context) -> str | None:
         return None if event.action in (None, "checks_requested") else "the merge group asks for no checks"
     if event.kind == "workflow_run":
         return None if event.action in (None, "completed") else "the workflow run has not ended"
+    if event.kind == "issue_comment":
+        if event.pull_request is None:
+            return "the comment is not on a pull request"
+        return None if event.action in (None, "created") else "the comment is not new"
     if event.kind not in PULL_REQUESTS or event.action in NEW_COMMIT:
         return None
     if event.action == "ready_for_review":

@@ -49,6 +49,10 @@ A label only starts it: whoever adds the label, comments or runs it again needs 
 is an approval. New commits need a new approval. The machine gets the approved commit and no other, whatever
 is checked out.
 
+A comment (`issue_comment`) starts the suites whose `events` name it, and GitHub does not say whose commit it is
+about: it always takes lane B, a branch of this repository included. The approved commit is what is tested. What
+the comment says is for the workflow's `if:` to read; `ci-runner` does not.
+
 ### Whose rules count
 
 A pull request brings its own `ci-runner.toml`. Its `[trust]` counts only where the file is the default

@@ -19,7 +19,7 @@ from ci_runner.errors import ConfigurationError, EventError, UsageError
 from ci_runner.github.changes import parse_changed_files
 from ci_runner.github.event import event_from, event_from_payload, saved_text, with_inputs
 from ci_runner.github.outputs import write_outputs
-from ci_runner.model import ChangedFile, ChangeKind, Event, Lane, MachineSpec, Plan, Selection, Suite
+from ci_runner.model import ChangedFile, ChangeKind, Event, Lane, MachineSpec, Plan, Selection, Suite, When
 from ci_runner.plan.matrix import matrix_of, part_of, read_plan
 from ci_runner.plan.paths import matches
 from ci_runner.plan.select import select
@@ -357,6 +357,7 @@ KEYS = [
     "inputs",
     "merge_group",
     "label",
+    "issue",
 ]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -370,6 +371,7 @@ NAMES = [
     "repository_dispatch",
     "schedule",
     "workflow_run",
+    "issue_comment",
 ]
 
 
@@ -587,3 +589,44 @@ def test_changed_files_of_a_list_replace_those_of_the_event(
     (project / "files.txt").write_text("".join(f"docs/{number}.md\n" for number in range(3000)))
     assert main(["plan", "--event", "event.json", "--changed-files", "files.txt", "--explain"]) == 0
     assert "there may be more" in capsys.readouterr().out
+
+
+COMMENT = {
+    "action": "created",
+    "repository": {"full_name": "octo/tests", "default_branch": "main"},
+    "sender": {"login": "wendy"},
+    "issue": {"number": 7, "pull_request": {"url": "https://api.github.com/x"}, "draft": True},
+    "comment": {"body": "/anything"},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, ""),
+        ({"action": "edited"}, "the comment is not new"),
+        ({"action": "deleted"}, "the comment is not new"),
+        ({"issue": {"number": 7}}, "the comment is not on a pull request"),
+    ],
+)
+def test_a_comment_on_a_pull_request_is_a_forks_until_somebody_says_more(
+    change: dict[str, Any], reason: str
+) -> None:
+    event = event_from_payload("issue_comment", {**COMMENT, **change})
+    assert (event.lane, event.commit, event.actor) == (Lane.FORK, None, "wendy")
+    assert event.pull_request == (7 if "issue" not in change else None)
+    suites = {
+        name: Suite(
+            name=name, title=name, tests=("t",), machine=machine, when=When(events=("issue_comment",))
+        )
+        for name, machine in (("here", "local"), ("there", "tpu"))
+    }
+    machines = {"tpu": MachineSpec(name="tpu", provider="gcp-tpu")}
+    plan = select(event, Settings(root=Path("/p"), suites=suites, machines=machines))
+    assert plan.selected == ()
+    told = {skip.suite: (skip.code, skip.reason) for skip in plan.skipped}
+    if change:
+        assert told == dict.fromkeys(("here", "there"), ("action", reason))
+    else:
+        assert {code for code, _ in told.values()} == {"untrusted"}
+        assert "issue_comment holds this repository's secrets" in told["here"][1]

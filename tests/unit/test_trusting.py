@@ -210,6 +210,32 @@ def test_an_approved_fork_runs_exactly_the_approved_commit(
     assert len(executed) == 1
 
 
+def test_a_comment_runs_the_approved_commit_which_its_payload_does_not_name(
+    job: Job, capsys: pytest.CaptureFixture[str], executed: list[tuple[Any, Plan]], people: FakePeople
+) -> None:
+    facts = next(
+        case.facts for case in CASES if case.name == "a writer comments, and the exact head is approved"
+    )
+    people.pulls[7] = HEAD, list(facts.reviews)
+    Path("ci-runner.toml").write_text(
+        TEAM.replace('labels = ["run-tpu-tests"]', 'events = ["issue_comment"]')
+    )
+    job(payload_of(facts), "issue_comment", CI_RUNNER_TRUST__FORKS="reviewed")
+    assert main(["run", "--changed-files", "changed"]) == errors.CANCELLED
+    ((session, plan),) = executed
+    assert [item.id for item in plan.selected] == ["jit"]
+    assert (session.source.commit, plan.event.commit, plan.event.pull_request) == (HEAD, HEAD, 7)
+    assert plan.event.lane is Lane.FORK_REVIEWED
+    people.pulls[7] = LATER, list(facts.reviews)
+    assert main(["run", "jit", "--changed-files", "changed"]) == errors.NOT_TRUSTED
+    people.pulls[7] = HEAD, list(facts.reviews)
+    edited = payload_of(dataclasses.replace(facts, comment_edited=True))
+    job(edited, "issue_comment", CI_RUNNER_TRUST__FORKS="reviewed")
+    assert main(["run", "jit", "--changed-files", "changed"]) == errors.NOT_TRUSTED
+    assert "the comment was edited" in capsys.readouterr().err
+    assert len(executed) == 1
+
+
 def test_without_an_event_a_workflow_leases_nothing(
     job: Job,
     monkeypatch: pytest.MonkeyPatch,
