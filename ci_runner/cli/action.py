@@ -144,14 +144,19 @@ def enter(folder: str, environ: Mapping[str, str]) -> None:
         ) from error
 
 
+def settings_of(values: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """The configuration that the inputs name."""
+    from ci_runner.config.load import load_settings
+
+    file = Path(values["config"]) if values.get("config") else None
+    return load_settings(Path.cwd(), environ=environ, config_file=file)
+
+
 def keep_records(values: Mapping[str, str], folder: Path, environ: MutableMapping[str, str]) -> Settings:
     """The settings; without a place for records these go below `folder`, for the checkout is the caller's."""
     import dataclasses
 
-    from ci_runner.config.load import load_settings
-
-    file = Path(values["config"]) if values.get("config") else None
-    settings = load_settings(Path.cwd(), environ=environ, config_file=file)
+    settings = settings_of(values, environ)
     if settings.stores.get("history") is None:
         place = str(folder / "history")
         environ["CI_RUNNER_STORES__HISTORY"] = place

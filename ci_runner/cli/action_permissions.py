@@ -36,10 +36,10 @@ class AtClouds:
 SCOPES: tuple[Scope, ...] = (
     Scope(
         name="contents: read",
-        why="checks the commit out, and compares it with its base",
+        why="checks the commit out, compares it with its base, and reads a history on a branch",
         when="",
         actions=CHECKED_OUT,
-        paths=("commits", "compare"),
+        paths=("commits", "compare", "git"),
     ),
     Scope(
         name="contents: write",

@@ -17,6 +17,7 @@ from ci_runner.cli.action import (
     is_true,
     keep_records,
     parts_of,
+    settings_of,
     temporary,
     with_library,
     words_for,
@@ -66,13 +67,26 @@ def set_up(_action: Action, values: Mapping[str, str], _began: Mapping[str, str]
 def plan(action: Action, values: Mapping[str, str], began: Mapping[str, str]) -> int:
     """Choose the suites; the command itself sets the outputs of the matrix."""
     folder = temporary(os.environ)
-    settings = keep_records(values, folder, os.environ)
-    if may_ask(began) and any(machine.provider != "local" for machine in settings.machines.values()):
+    settings = settings_of(values, os.environ)
+    reads = reads_branch(settings, os.environ)
+    if not reads:
+        settings = keep_records(values, folder, os.environ)
+    if reads or (
+        may_ask(began) and any(machine.provider != "local" for machine in settings.machines.values())
+    ):
         with_library(action, "plan", began)
     path = folder / "plan.json"
     code = command("plan", f"--save-plan={path}", *words_for("plan", action, values))
     give(os.environ, {"plan": str(path)})
     return code
+
+
+def reads_branch(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether suites are split by what the history on a branch knows, where `report` keeps it unless it is told."""
+    from ci_runner.history.store import usual_location
+
+    location = usual_location(settings.stores, environ) or ""
+    return location.startswith("branch://") and any(suite.shards > 1 for suite in settings.suites.values())
 
 
 def may_ask(began: Mapping[str, str]) -> bool:

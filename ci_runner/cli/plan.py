@@ -166,7 +166,7 @@ def _plan(arguments: Namespace, settings: Settings, event: Event, environ: Mappi
     own = arguments.event is None or _is_own(arguments.event, environ)
     plan = trusted_plan(event, settings, environ, made) if own else made(event)
     plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
-    return with_shards(plan, settings)
+    return with_shards(plan, settings, environ)
 
 
 def _is_own(path: str, environ: Mapping[str, str]) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from ci_runner.config.settings import Settings
     from ci_runner.history.store import Store
     from ci_runner.model import Plan
+
+ANSWER_SECONDS = 20.0  # longer than this no plan waits for GitHub to say how long tests took
 
 
 def with_runners(plan: Plan, settings: Settings, *, action_input: str | None) -> Plan:
@@ -35,17 +39,47 @@ def overrides_of(settings: Settings) -> Overrides:
     return load_flags(store).overrides
 
 
-def with_shards(plan: Plan, settings: Settings) -> Plan:
-    """The plan with suites split by the durations in the history; by count, and a note, if it cannot be read."""
+def with_shards(plan: Plan, settings: Settings, environ: Mapping[str, str]) -> Plan:
+    """The plan with suites split by the durations in the history; by count, and a note, if it cannot be read.
+
+    In a job that has a token and no store in its configuration, the history is where `report` keeps it: on a branch.
+    """
+    from ci_runner.history.store import open_store, usual_location
+
     if all(settings.suites.get(item.suite.name, item.suite).shards <= 1 for item in plan.selected):
         return plan
+    location = usual_location(settings.stores, environ)
+
+    def by_time() -> Plan:
+        return shard_selections(plan, settings, _durations(open_store(location, settings.root)))
+
     try:
-        return shard_selections(plan, settings, _durations(_store(settings)))
+        on_branch = location is not None and location.startswith("branch://")
+        return _within(ANSWER_SECONDS, by_time) if on_branch else by_time()
     except (CiRunnerError, OSError) as error:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error)
         plan = shard_selections(plan, settings, lambda _suite: {})
         note = f"the history could not be read ({why}): suites are split by count of tests"
         return dataclasses.replace(plan, notes=(*plan.notes, note))
+
+
+def _within(seconds: float, act: Callable[[], Plan]) -> Plan:
+    """What `act` returns or raises; TimeoutError if it takes longer. It is left behind then, and ends with the process."""
+    answer: Future[Plan] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(act())
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, name="history", daemon=True).start()
+    try:
+        return answer.result(timeout=seconds)
+    except TimeoutError:
+        if answer.done():
+            raise
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
 
 
 def _durations(store: Store) -> Callable[[str], Mapping[str, float]]:

@@ -118,7 +118,11 @@ def chosen_by(arguments: Namespace) -> Chosen:
     plan = trusting.trusted_plan(event, settings, os.environ, made)
     trusting.check_skips(plan, asked=bool(names or arguments.all))
     plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
-    plan = _part(plan, *parse_shard(arguments.shard)) if arguments.shard else with_shards(plan, settings)
+    plan = (
+        _part(plan, *parse_shard(arguments.shard))
+        if arguments.shard
+        else with_shards(plan, settings, os.environ)
+    )
     return Chosen(settings=settings, plan=plan, shards=shards_of(plan))
 
 

@@ -189,6 +189,35 @@ def test_a_pull_request_is_compared_with_the_run_that_the_branch_remembers(hub: 
     assert len(commits(hub)) == 2
 
 
+def test_a_plan_in_a_job_splits_by_the_durations_where_a_report_keeps_them(hub: Hub, tmp_path: Path) -> None:
+    project = make_project(tmp_path, {"tests/test_a.py": GREEN}, configuration=UNIT + "shards = 2\n")
+    event = nightly_event(tmp_path, project_head(project, hub))
+    assert "history: 2 kept" in str(told(project, hub, event)["lines"])
+    environ = {**hub.environ, **event, "GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "1"}
+
+    def plan(**more: str) -> tuple[list[Any], str]:
+        ended = project.ci("plan", "unit", "--save-plan", "plan.json", cwd=None, **{**environ, **more})
+        assert ended.code == 0, ended
+        selected = json.loads((project.root / "plan.json").read_text("utf-8"))["selected"]
+        return [item["shard"]["tests"] for item in selected], ended.out
+
+    before = len(hub.calls())
+    tests, said = plan()
+    assert sorted(test for part in tests for test in part) == [
+        "tests/test_a.py::test_a",
+        "tests/test_a.py::test_b",
+    ]
+    assert "could not be read" not in said
+    assert {call.partition(" ")[0] for call in hub.calls()[before:]} == {"GET"}
+    hub.world.fail(f"GET {GIT}/ref", Refusal(403, "Resource not accessible by integration"), times=9)
+    tests, said = plan()
+    assert tests == [None, None]
+    assert "the history could not be read (" in said
+    before = len(hub.calls())
+    plan(GITHUB_TOKEN="")
+    assert len(hub.calls()) == before
+
+
 def project_head(project: Project, hub: Hub) -> str:
     """The project's commit, known to GitHub."""
     head = project.git("rev-parse", "HEAD").strip()

@@ -153,6 +153,8 @@ class Again(Exception):  # noqa: N818 - no fault
 
 
 PULL = {"GITHUB_EVENT_NAME": "pull_request"}
+IN_JOB = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "org/app"}
+SHARDS = '[suites.unit]\ntests = ["tests"]\nshards = 2\n'
 KEPT = '[stores]\nhistory = "records"\n'
 
 
@@ -164,6 +166,9 @@ KEPT = '[stores]\nhistory = "records"\n'
         ("plan", "plan", TPU, {"GITHUB_EVENT_NAME": "push"}, False),
         ("plan", "plan", TPU, {"GITHUB_EVENT_NAME": "push", "GITHUB_RUN_ATTEMPT": "2"}, True),
         ("plan", "plan", TPU, {**PULL, "CI_RUNNER_EXTRAS": "stores github"}, False),
+        ("plan", "plan", SHARDS, {**IN_JOB, "GITHUB_EVENT_NAME": "push"}, True),
+        ("plan", "plan", SHARDS, {"GITHUB_EVENT_NAME": "push"}, False),
+        ("plan", "plan", SHARDS + KEPT, {**IN_JOB, "GITHUB_EVENT_NAME": "push"}, False),
         ("tpu-test", "run", "", {"GITHUB_EVENT_NAME": "issue_comment", "CI_RUNNER_EXTRAS": "gcp ssh"}, True),
         ("test", "run", TPU, PULL, False),
         ("test", "report", "", PULL, False),
@@ -191,6 +196,10 @@ def test_the_library_for_github_is_installed_where_github_may_be_asked(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUNNER_TEMP", str(tmp_path / "t"))
     monkeypatch.setenv("GITHUB_TOKEN", "t")
+    for variable in IN_JOB:
+        monkeypatch.delenv(variable, raising=False)
+        if variable in event:
+            monkeypatch.setenv(variable, event[variable])
     monkeypatch.setattr(os, "execve", execve)
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     monkeypatch.setattr(action_run, "command", lambda *_words: 0)
