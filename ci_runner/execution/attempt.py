@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ci_runner.errors import CiRunnerError, MachineError, SetupError, disk_error
+from ci_runner.errors import CiRunnerError, MachineError, ResultsError, SetupError, disk_error
 from ci_runner.execution.fallback import PYTEST_INTERNAL_ERROR, Evidence, Fault, find_fault
 from ci_runner.execution.folder import safe_name
 from ci_runner.execution.prepare import (
@@ -24,7 +25,7 @@ from ci_runner.execution.prepare import (
 )
 from ci_runner.execution.pytest_suite import COVERAGE, build_job_command
 from ci_runner.execution.secret_values import as_file, place_of, scrub
-from ci_runner.execution.shell_plan import shell_command
+from ci_runner.execution.shell_plan import STATUS_NAME, TARGET_NAME, read_shell_status, shell_command
 from ci_runner.execution.watch import Follower, follow
 from ci_runner.model import Attempt, AttemptState, Runner, Selection, Suite, Usage
 from ci_runner.remote.base import Job, JobStatus, ManyHosts, Shell
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 WORKERS = "workers"  # in an attempt's folder: what each host of a slice wrote
 FETCH_LIMIT = 256 * 1024 * 1024
+STATUS_LIMIT = 4 * 1024 * 1024
+MOST_FILES = 10_000  # of the shell runner: one for each of its targets
 AT_ONCE = 500  # paths in one command line
 REMOVE = 'for path; do if [ -L "$path" ] || ! [ -d "$path" ]; then rm -f -- "$path" || exit 1; fi; done'
 
@@ -227,11 +230,11 @@ def _run(
         log=Follower(shell, job.log, session.folder.path / attempt.log),
         notice=prepared.notice,
     )
-    _fetch(shell, job, selection.suite, folder)
+    _fetch(shell, job, selection.suite, folder, attempt.runner)
     return judge_end(session, attempt, status, folder, sidecar=command.sidecar, suite=selection.suite)
 
 
-def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
+def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path, runner: Runner) -> None:
     """Bring what the suite left: JUnit files that its patterns name, and stacks if the machine is elsewhere."""
     # names that are made safe may be the same; readers sort by name, so that cases keep their order beyond nine files
     for number, path in enumerate(found(shell, suite.junit), start=1):
@@ -250,6 +253,24 @@ def _fetch(shell: Shell, job: Job, suite: Suite, folder: Path) -> None:
             data = shell.read(f"{job.folder}/{name}", limit=FETCH_LIMIT)
             if data:
                 (folder / name).write_bytes(data)
+        if runner is Runner.SHELL:
+            _fetch_shell_runner(shell, job, folder)
+
+
+def _fetch_shell_runner(shell: Shell, job: Job, folder: Path) -> None:
+    """Bring the JUnit files of the shell runner from a machine elsewhere: its status names them, unless it was killed."""
+    status = shell.read(f"{job.folder}/{STATUS_NAME}", limit=STATUS_LIMIT)
+    try:
+        names: Iterable[str] = dict.fromkeys(read_shell_status(status).junit)
+        whole = True
+    except ResultsError:
+        names, whole = (TARGET_NAME.format(number) for number in itertools.count(1)), False
+    for name in itertools.islice(names, MOST_FILES):
+        data = shell.read(f"{job.folder}/junit/{name}", limit=FETCH_LIMIT)
+        if data:
+            (folder / "junit" / safe_name(name)).write_bytes(data)
+        elif not whole:
+            return
 
 
 def fetch_workers(shell: ManyHosts, job: Job, folder: Path, measured: Sequence[str] = ()) -> None:

@@ -15,6 +15,7 @@ VERSION = "1"
 SCRIPT = "run_suite.sh"
 PLAN_NAME = "shell.plan"
 STATUS_NAME = "shell.status"
+TARGET_NAME = "target-{:04}.xml"  # what pytest writes for each target, in the folder of JUnit files
 SAFE = "/.:,@+=~-_"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
