@@ -16,7 +16,7 @@ FLAT = 0.1  # a spread of a tenth of the longest is shown as none: noise must no
 def blocks(values: Sequence[float]) -> str:
     """One block a value, the longest the highest; values that hardly differ look alike."""
     top, low = max(values), min(values)
-    if top <= 0 or top - low < FLAT * top:
+    if top <= 0 or top - low <= FLAT * top:
         return BLOCKS[3] * len(values)
     return "".join(BLOCKS[round((value - low) / (top - low) * (len(BLOCKS) - 1))] for value in values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ci_runner.report.trend import BLOCKS, blocks, trend_line
@@ -33,6 +33,7 @@ def test_a_line_says_from_where_to_where() -> None:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
+@example([5e-324])  # a tenth of it is nothing
 def test_every_value_has_a_block(values: list[float]) -> None:
     assert len(blocks(values)) == len(values)
     assert set(blocks(values)) <= set(BLOCKS)
