@@ -190,9 +190,10 @@ def _number(limit: float) -> str:
 
 def _more(project: str, bound: Bound, number: int) -> str:
     """How to ask Google for more of a quota in a place."""
+    # whom Google cannot ask, it refuses whenever it wants to know more (gcloud beta quotas preferences create --help)
     name = shlex.quote(project)
     return (
         f"ask for more, at {page_of(project)} or: gcloud beta quotas preferences create --project={name}"
         f" --service={SERVICE} --quota-id={bound.quota} --dimensions={bound.per}={bound.place}"
-        f" --preferred-value={number}"
+        f" --preferred-value={number} --email=ADDRESS"
     )

@@ -336,6 +336,7 @@ def test_no_room_anywhere_fails_as_a_run_would_and_says_how_to_get_it() -> None:
         "ask for more, at https://console.cloud.google.com/iam-admin/quotas?project=octo-project or:"
         " gcloud beta quotas preferences create --project=octo-project --service=tpu.googleapis.com"
         f" --quota-id={V6E} --dimensions=zone=us-central1-b --preferred-value=8"
+        " --email=ADDRESS"
     )
 
 
