@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -114,15 +113,13 @@ def run(arguments: Namespace) -> int:
         from ci_runner.cli import running
 
         chosen = running.chosen_by(arguments)
-    settings, machine = adhoc.with_machine(chosen.settings, arguments)
-    chosen = dataclasses.replace(chosen, settings=settings)
     if arguments.upload_results:
-        running.check_upload(settings)
+        running.check_upload(chosen.settings)
     if arguments.dry_run:
         print(running.dry_run_text(chosen.plan, arguments.format))
         return running.exit_of_empty(chosen.plan)
     _warn_of_stored_keys()
-    result = _execute(arguments, chosen, machine)
+    result = _execute(arguments, chosen)
     if arguments.format == "json":
         print(running.json_text(result))
     return result.exit_code
@@ -137,19 +134,19 @@ def _warn_of_stored_keys() -> None:
         print(command("warning", f"{found.text}\nfix: {found.fix}", title="stored key"), file=sys.stderr)
 
 
-def _execute(arguments: Namespace, chosen: Chosen, machine: str | None) -> RunResult:
+def _execute(arguments: Namespace, chosen: Chosen) -> RunResult:
     from pathlib import Path
 
     from ci_runner.cli import running, trusting
     from ci_runner.execution.run import execute
     from ci_runner.model import Runner
 
-    plan = trusting.check(chosen.plan, chosen.settings, os.environ, machine=machine)
+    plan = trusting.check(chosen.plan, chosen.settings, os.environ, machine=chosen.machine)
     session = running.session_of(
         chosen.settings,
         sys.stderr if arguments.format == "json" else sys.stdout,
         out=Path(arguments.out) if arguments.out else None,
-        machine=machine,
+        machine=chosen.machine,
         runner=Runner(arguments.runner) if arguments.runner else None,
         only=arguments.only,
         clean=arguments.clean,

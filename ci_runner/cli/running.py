@@ -20,7 +20,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TextIO
 
 from ci_runner import errors
-from ci_runner.cli import trusting
+from ci_runner.cli import adhoc, trusting
 from ci_runner.cli.remembered import with_runners, with_shards
 from ci_runner.config.kept import settings_at
 from ci_runner.config.places import TEAM_FILE
@@ -90,13 +90,15 @@ class Chosen:
     settings: Settings
     plan: Plan
     shards: Mapping[str, tuple[Shard, ...]] = field(default_factory=dict)
+    machine: str | None = None  # instead of the suites' own
 
 
 def chosen_by(arguments: Namespace) -> Chosen:
     """Settings and the plan of what to run: made here, or the part of a saved one."""
-    settings = settings_of(arguments.config, arguments.test_path)
+    settings, machine = adhoc.with_machine(settings_of(arguments.config, arguments.test_path), arguments)
+    check_machine(settings, machine)
     if arguments.plan:
-        return _saved(arguments, settings)
+        return dataclasses.replace(_saved(arguments, settings), machine=machine)
     if arguments.id:
         raise UsageError("--id names a part of a saved plan", fix="add --plan FILE")
     names = ["test-path"] if arguments.test_path else arguments.suites
@@ -113,7 +115,7 @@ def chosen_by(arguments: Namespace) -> Chosen:
     )
 
     def made(event: Event) -> Plan:
-        return select(event, settings, names=names, everything=arguments.all)
+        return select(event, settings, names=names, everything=arguments.all, machine=machine)
 
     plan = trusting.trusted_plan(event, settings, os.environ, made)
     trusting.check_skips(plan, asked=bool(names or arguments.all))
@@ -123,7 +125,16 @@ def chosen_by(arguments: Namespace) -> Chosen:
         if arguments.shard
         else with_shards(plan, settings, os.environ)
     )
-    return Chosen(settings=settings, plan=plan, shards=shards_of(plan))
+    return Chosen(settings=settings, plan=plan, shards=shards_of(plan), machine=machine)
+
+
+def check_machine(settings: Settings, machine: str | None) -> None:
+    """Raises UsageError for a machine that the configuration does not have."""
+    if machine is not None and machine not in settings.machines:
+        raise UsageError(
+            f'no machine is called "{one_line(machine, 80)}"',
+            fix=f"choose one of: {', '.join(sorted(settings.machines))}",
+        )
 
 
 def _saved(arguments: Namespace, settings: Settings) -> Chosen:
@@ -227,10 +238,7 @@ def session_of(
     """Everything that attempts share; `commit` is the one to run if it is not the one that is checked out."""
     from ci_runner.report.terminal import TerminalListener
 
-    if machine is not None and machine not in settings.machines:
-        raise UsageError(
-            f'no machine is called "{machine}"', fix=f"choose one of: {', '.join(sorted(settings.machines))}"
-        )
+    check_machine(settings, machine)
     now = time.time()
     run_id = new_run_id(now)
     listener = TerminalListener(stream, color=None, live_output=live, environ=os.environ)

@@ -91,10 +91,17 @@ class Changes:
 class Context:
     """Everything but the suite that a ruling depends on."""
 
-    def __init__(self, event: Event, settings: Settings, already: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        event: Event,
+        settings: Settings,
+        already: frozenset[str] = frozenset(),
+        machine: str | None = None,
+    ) -> None:
         self.event = event
         self.settings = settings
         self.already = already
+        self.machine = machine  # that the command line names for all suites
         self.changes = Changes(event, settings)
         labels = [*event.labels, *([event.label_added] if event.label_added else [])]
         self.labels: Mapping[str, str] = {fold(label): label for label in labels}

@@ -227,8 +227,13 @@ def _by_input(subject: Subject, context: Context) -> Ruling | None:
 
 
 def _by_local(subject: Subject, context: Context) -> Ruling:
-    """On the command line without names: what this machine can run, as far as the changes here concern it."""
+    """On the command line without names: what this machine can run, as far as the changes here concern it.
+
+    A machine that is named there stands in for this one, and the suites that belong to it are meant as well.
+    """
     suite, when, changes = subject.suite, subject.when, context.changes
+    if suite.machine == context.machine:
+        return Ruling(reason=f'belongs to "{suite.machine}", which is named', rule="command line")
     if not context.is_local(suite):
         reason = f'runs on "{suite.machine}": name it to lease one'
         return Ruling(code="machine", reason=reason, rule=f"suites.{suite.name}.machine")
@@ -238,10 +243,15 @@ def _by_local(subject: Subject, context: Context) -> Ruling:
         )
     if (when.paths or when.path_groups) and changes.index.everything:
         return _by_path_rules(subject, changes)
+    here = (
+        "runs on this machine"
+        if context.machine is None
+        else f'runs anywhere, and "{context.machine}" is named'
+    )
     if not changes.known:
-        return Ruling(reason="runs on this machine", rule="command line", evidence=changes.note)
+        return Ruling(reason=here, rule="command line", evidence=changes.note)
     narrow = "" if changes.index.everything else ", and nothing has changed that could narrow the choice"
-    return Ruling(reason=f"runs on this machine{narrow}", rule="command line")
+    return Ruling(reason=f"{here}{narrow}", rule="command line")
 
 
 def _draft(subject: Subject, context: Context) -> Ruling | None:

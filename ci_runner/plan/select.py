@@ -20,15 +20,17 @@ def select(
     names: Sequence[str] = (),
     everything: bool = False,
     already: frozenset[str] = frozenset(),
+    machine: str | None = None,
 ) -> Plan:
     """The plan for an event: what was named, else what is due by the rules of the configuration.
 
     `names` and `everything` come from the command line and go before the event's inputs. `already` are the suites
-    that have run on this very commit: no rule selects them again, a name does. The same arguments give the same plan.
+    that have run on this very commit: no rule selects them again, a name does. `machine` is the one that the command
+    line names, which may be leased without naming its suites too. The same arguments give the same plan.
     Raises UsageError for a name, input or label that names nothing, and ConfigurationError if two selected suites
     claim the same exclusive name.
     """
-    context = Context(event, settings, already)
+    context = Context(event, settings, already, machine)
     request = requested(event, settings, names, everything=everything)
     selected: list[Selection] = []
     skipped: list[Skip] = []

@@ -131,6 +131,40 @@ def test_named_paths_are_a_suite_of_their_own(configured: Write) -> None:
     assert (only.suite.name, only.suite.tests) == ("test-path", ("a", "b"))
 
 
+def test_a_machine_that_is_named_stands_in_for_this_one_and_brings_the_suites_that_belong_to_it(
+    configured: Write,
+) -> None:
+    machines = "".join(
+        f'[machines.{name}]\nprovider = "gcp-tpu"\ntype = "v6e-1"\nzones = ["us-east5-b"]\n'
+        for name in ("tpu", "pod")
+    )
+    suites = "".join(
+        f'[suites.{name}]\ntests = ["tests"]\nmachine = "{machine}"\ntier = "{tier}"\n'
+        for name, machine, tier in (
+            ("unit", "local", "cpu"),
+            ("night", "local", "on-demand"),
+            ("wide", "pod", "cpu"),
+            ("kernels", "tpu", "accelerator"),
+        )
+    )
+    configured(machines + suites)
+
+    def reasons(*words: str) -> dict[str, str]:
+        return {item.suite.name: item.reason for item in running.chosen_by(arguments(*words)).plan.selected}
+
+    assert reasons() == {"unit": "runs on this machine"}
+    assert reasons("--machine", "tpu") == {
+        "unit": 'runs anywhere, and "tpu" is named',
+        "kernels": 'belongs to "tpu", which is named',
+    }
+    assert list(reasons("--platform", "gcp", "--tpu-type", "v6e-1")) == ["unit"]
+    assert reasons("wide", "--machine", "tpu") == {"wide": "it was named"}
+    assert running.chosen_by(arguments("--machine", "tpu")).machine == "tpu"
+    with pytest.raises(errors.UsageError, match='no machine is called "tpus"') as caught:
+        running.chosen_by(arguments("--machine", "tpus", "--dry-run"))
+    assert caught.value.fix == "choose one of: local, pod, tpu"
+
+
 # -- saved plans
 
 
