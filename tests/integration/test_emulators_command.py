@@ -89,7 +89,10 @@ def test_the_history_may_be_in_an_emulated_bucket(tmp_path: Path, scheme: str) -
         "stdout=sys.stderr); "
         "sys.exit(subprocess.call([*command, 'history', 'list', '--format', 'json'], cwd=folder))"
     )
-    done = emulated("run", "--", *command(code), CI_RUNNER_STORES__HISTORY=f"{scheme}://emulated/ci")
+    done = emulated(
+        "run", "--", *command(code),
+        CI_RUNNER_STORES__HISTORY=f"{scheme}://emulated/ci", CI_RUNNER_MACHINES__LOCAL__PYTHON=sys.executable,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout), done.stderr
 
