@@ -136,7 +136,7 @@ class WhenTable(Table):
 
 
 class NeedsTable(Table):
-    """What a suite takes of a machine; with it, suites run side by side."""
+    """What a suite takes of this machine; with it, suites run side by side. Leased machines are each for one suite."""
 
     cpus: PositiveNumber = Field(1.0, description="CPUs.")
     memory_mb: Positive | None = Field(None, description="Memory.")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError
+from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError, QuotaError
 from ci_runner.github.job import mark_of
 from ci_runner.model import Lease, LeaseState, MachineSpec, Selection, Suite
 from ci_runner.providers.leases import new_lease_id
@@ -18,6 +18,8 @@ from ci_runner.providers.leases import new_lease_id
 if TYPE_CHECKING:
     from ci_runner.config.settings import Cache
     from ci_runner.execution.session import Session
+    from ci_runner.execution.turns import Turn
+    from ci_runner.model import OfferAttempt
     from ci_runner.providers.base import Offer, Provider, Source
 
 ACQUIRE_SECONDS = 1800.0
@@ -38,12 +40,10 @@ def borrowed(
     """
     machine = machine_of(session, selection)
     provider = session.provider_of(machine.provider)
-    lease = request(session, selection, machine)
-    held = Held(session, provider, lease)
-    session.listener.leasing(lease)
-    with held.given_back_at_once():
+    held = Held(session, provider, selection)
+    with session.turns.turn(machine.name) as turn, held.given_back_at_once():
         try:
-            lease = held.get()
+            lease = held.get(turn)
             session.listener.leased(lease)
             for note in lease.notes:
                 session.listener.note(note)
@@ -55,26 +55,47 @@ def borrowed(
 class Held:
     """A lease on its way: what may exist of it now, so that whoever ends the run knows what to give back."""
 
-    def __init__(self, session: Session, provider: Provider, lease: Lease) -> None:
-        self.lease = lease
+    def __init__(self, session: Session, provider: Provider, selection: Selection) -> None:
+        self.lease = request(session, selection, machine_of(session, selection))
         self._session = session
         self._provider = provider
-        self._here = lease.machine.provider == "local"
+        self._selection = selection
+        self._here = self.lease.machine.provider == "local"
+        self._tries: list[OfferAttempt] = []
 
-    def get(self) -> Lease:
+    def get(self, turn: Turn) -> Lease:
+        """A ready machine; where there is none left, the next that another suite of this run gives back."""
+        while True:
+            self._session.listener.leasing(self.lease)
+            try:
+                self.lease = self._ask()
+            except (CapacityError, QuotaError) as error:
+                log.info("lease %s: %s", self.lease.id, error.what)
+                if not turn.again(self._session.cancellation, self._wait):
+                    raise
+                # its time begins now, and what the refused one was called may be known to the cloud
+                self.lease = request(self._session, self._selection, self.lease.machine)
+            else:
+                turn.holds()
+                return self.lease
+
+    def _wait(self) -> None:
+        name, suite = self.lease.machine.name, self._selection.id
+        self._session.listener.note(
+            f'{suite} waits for a machine "{name}" that another suite of this run gives back'
+        )
+
+    def _ask(self) -> Lease:
         """A ready machine: this one, or of all offers the first that works and is healthy."""
         session, machine = self._session, self.lease.machine
         offers = self._provider.offers(machine)
         if not offers:
             raise CapacityError(f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}")
         if self._here:
-            self.lease = self._provider.acquire(
-                self.lease, offers[0], session.source, seconds=ACQUIRE_SECONDS
-            )
-            return self.lease
+            return self._provider.acquire(self.lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
         from ci_runner.providers.failover import lease_machine  # only a machine elsewhere needs it
 
-        self.lease = lease_machine(
+        lease = lease_machine(
             Inspected(self._provider, session, self._note),
             self.lease,
             offers,
@@ -82,10 +103,14 @@ class Held:
             deadline=session.clock() + ACQUIRE_SECONDS,
             book=session.book(),
             cancellation=session.cancellation,
-            say=lambda tried: session.listener.tried(self.lease, tried),
+            say=self._tried,
             clock=session.clock,
         ).lease
-        return self.lease
+        return dataclasses.replace(lease, tries=tuple(self._tries))
+
+    def _tried(self, tried: OfferAttempt) -> None:
+        self._tries.append(tried)
+        self._session.listener.tried(self.lease, tried)
 
     def _note(self, lease: Lease) -> None:
         self.lease = lease

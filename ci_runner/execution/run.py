@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ci_runner import errors
+from ci_runner.execution.leasing import machine_of
 from ci_runner.execution.schedule import Capacity, next_to_start
 from ci_runner.execution.selection import run_selection
 from ci_runner.execution.session import Session, Signals
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ci_runner.execution.listener import Listener
 
 TICK_SECONDS = 0.2
+LEASES_AT_ONCE = 16  # each costs the runner a few processes and connections
 
 
 def execute(session: Session, plan: Plan) -> RunResult:
@@ -77,11 +79,21 @@ def _run_all(session: Session, selections: Sequence[Selection]) -> list[SuiteRes
 
 
 def _next(session: Session, waiting: Sequence[Selection], running: Sequence[Selection]) -> Selection | None:
-    if not waiting:
+    """What may start now: on a machine of its own at once, and here if it fits beside what runs here."""
+
+    def is_here(selection: Selection) -> bool:
+        return machine_of(session, selection).provider == "local"
+
+    elsewhere = sum(not is_here(selection) for selection in running)
+    away = next((selection for selection in waiting if not is_here(selection)), None)
+    if away is not None and elsewhere < LEASES_AT_ONCE:
+        return away
+    here = [selection for selection in waiting if is_here(selection)]
+    if not here:
         return None
-    machine = session.settings.machines[session.machine or waiting[0].suite.machine]
+    machine = machine_of(session, here[0])
     capacity = Capacity(cpus=machine.cpus or os.cpu_count() or 1, memory_mb=machine.memory_mb)
-    return next_to_start(waiting, running, capacity)
+    return next_to_start(here, [selection for selection in running if is_here(selection)], capacity)
 
 
 class OneAtATime:

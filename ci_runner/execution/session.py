@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from ci_runner.errors import CANCELLED, Cancelled
+from ci_runner.execution.turns import Turns
 from ci_runner.model import Runner, Shard
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Session:
     developer: str
     environ: Mapping[str, str]
     cancellation: Cancellation = field(default_factory=Cancellation)
+    turns: Turns = field(default_factory=Turns)  # of suites that lease the same machine
     only: tuple[str, ...] = ()
     machine: str | None = None
     runner: Runner | None = None  # forces one runner, as A/B does

@@ -162,7 +162,8 @@ def _told(problems: Sequence[Problem], otherwise: str) -> tuple[str, str | None]
         text, _, advice = problem.text.partition("\nfix: ")
         texts.append(text.strip())
         fix = fix or advice.strip() or None
-    return "; ".join(texts[:3]) or otherwise, fix
+    whole = [text for text in texts if not any(other != text and other.startswith(text) for other in texts)]
+    return "; ".join(whole[:3]) or otherwise, fix
 
 
 def fatal_problems(suite: SuiteResult) -> list[Problem]:

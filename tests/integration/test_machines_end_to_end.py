@@ -197,3 +197,60 @@ def test_a_machine_without_configuration(clouds: Clouds) -> None:
     assert ended.code == 1, ended
     assert "1 failed" in ended.out
     assert clouds.left() == []
+
+
+SIDE_BY_SIDE = """\
+[machines.tpu]
+provider = "gcp-tpu"
+type = "v6e-1"
+zones = ["us-east5-b"]
+""" + "".join(f'[suites.{name}]\ntests = ["tests/test_a.py"]\nmachine = "tpu"\n' for name in "abc")
+GATED = """\
+import pathlib
+import threading
+
+def test_gate():
+    while not pathlib.Path({gate!r}).exists():
+        threading.Event().wait(0.02)
+"""
+
+
+def test_suites_lease_side_by_side_and_wait_for_each_other_where_the_quota_ends(
+    clouds: Clouds, tmp_path: Path
+) -> None:
+    gate, told = tmp_path / "gate", tmp_path / "told"
+    clouds.project.write({"ci-runner.toml": SIDE_BY_SIDE, "tests/test_a.py": GATED.format(gate=str(gate))})
+    clouds.world.zones["us-east5-b"].quota = 2
+    with told.open("w") as out:
+        process = subprocess.Popen(
+            clouds.project.command("run", "--all"),
+            cwd=clouds.project.root,
+            env=clouds.project.environ(**clouds.environ),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        with process:
+            waits = 'waits for a machine "tpu" that another suite of this run gives back'
+            until(lambda: waits in told.read_text() or process.poll() is not None, "a suite that waits", 60.0)
+            until(lambda: len(clouds.world.nodes) == 2 or process.poll() is not None, "two machines", 60.0)
+            gate.touch()
+    assert process.returncode == 0, told.read_text()
+    assert told.read_text().count(waits) == 1
+    results = clouds.project.load("results.json")
+    leases = [lease for suite in results["suites"] for lease in suite["leases"]]
+    assert (results["passed"], len(leases)) == (3, 3)
+    (late,) = [lease for lease in leases if len(lease["tries"]) == 2]
+    assert [tried["failure"] for tried in late["tries"]] == ["quota", None]
+    begun_at = sorted(lease["created_at"] for lease in leases)
+    assert late["created_at"] == begun_at[-1]
+    assert clouds.left() == []
+
+
+def test_suites_that_find_no_capacity_side_by_side_do_not_wait_for_nobody(clouds: Clouds) -> None:
+    clouds.project.write({"ci-runner.toml": SIDE_BY_SIDE})
+    clouds.world.zones["us-east5-b"].capacity["v6e-1"] = 0
+    ended = clouds.project.ci("run", "--all", **clouds.environ)  # type: ignore[arg-type]
+    assert ended.code == 3, ended
+    assert ended.out.count("asked for") == 3
+    assert "waits for a machine" not in ended.out
+    assert clouds.left() == []

@@ -168,6 +168,18 @@ def test_what_was_known_when_it_broke() -> None:
     assert told.evidence == ("running at the end: c",)
 
 
+def test_what_two_say_the_one_more_exactly_is_told_once() -> None:
+    short = Problem(kind="setup-failed", text="pytest is missing")
+    exact = Problem(kind="setup", text="pytest is missing (/usr/bin/python3)\nfix: install it")
+    other = Problem(kind="exit-code", text="exit 2 is not what the results say")
+    suite = samples.suite_result(
+        verdict=Verdict.INCOMPLETE, exit_code=errors.MACHINE, problems=(short, exact, other)
+    )
+    (told,) = explain.explanations(samples.run_result(suite))
+    assert told.what == "pytest is missing (/usr/bin/python3); exit 2 is not what the results say"
+    assert told.fix == "install it"
+
+
 def test_an_unselected_run_is_explained() -> None:
     nothing = dataclasses.replace(samples.empty(), suites=(), counts=Counts())
     (told,) = explain.explanations(nothing)
