@@ -128,15 +128,20 @@ class TerminalListener:
             self._row("lease", f"{one_line(words.machine_text(lease))}  asked for  {one_line(lease.id)}")
         self._leases[lease.id] = (lease, self._clock())
 
-    def tried(self, _lease: Lease, attempt: OfferAttempt) -> None:
+    def tried(self, lease: Lease, attempt: OfferAttempt) -> None:
         """Say why an offer brought no machine."""
         if attempt.failure is not None:
             where = one_line(words.offer_text(attempt), 80)
-            self._row("lease", f"{where}  {one_line(words.failure_text(attempt), 300)}")
+            why = one_line(words.failure_text(attempt), 300)
+            self._row("lease", f"{where}  {why}{self._whose(lease)}")
 
-    def checked(self, _lease: Lease, facts: str) -> None:
+    def checked(self, lease: Lease, facts: str) -> None:
         """Say what a leased machine has."""
-        self._row("check", one_line(facts, 200))
+        self._row("check", f"{one_line(facts, 200)}{self._whose(lease)}")
+
+    def _whose(self, lease: Lease) -> str:
+        """Which of several leases a line is about."""
+        return f"  ({one_line(lease.id)})" if len(self._selections) > 1 else ""
 
     def leased(self, lease: Lease) -> None:
         """Say that the machine is there, what it costs and when it ends by itself."""

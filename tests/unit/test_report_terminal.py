@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_runner.model import AttemptState, Outcome, Plan, RunResult
+from ci_runner.model import AttemptState, MachineSpec, OfferAttempt, Outcome, Plan, RunResult
 from ci_runner.report.terminal import TerminalListener, is_terminal, shown_path, write
 from tests import golden
 from tests import report_samples as samples
@@ -252,3 +252,21 @@ def test_every_odd_end_of_an_attempt_is_told() -> None:
         samples.attempt("unit", state=AttemptState.KILLED, reason="ended by signal 11 (SIGSEGV)")
     )
     assert stream.getvalue() == "unit     attempt 1 killed: ended by signal 11 (SIGSEGV)\n"
+
+
+@pytest.mark.parametrize(("suites", "whose"), [(1, ""), (2, "  (7f3c-b)")])
+def test_lines_of_machines_asked_for_side_by_side_say_which(tmp_path: Path, suites: int, whose: str) -> None:
+    stream = io.StringIO()
+    listener = TerminalListener(stream, environ={}, clock=Clock())
+    plan = samples.green().plan
+    others = [
+        dataclasses.replace(each, suite=dataclasses.replace(each.suite, name=f"suite-{number}"))
+        for number, each in enumerate(plan.selected * suites)
+    ]
+    listener.planned("run", dataclasses.replace(plan, selected=tuple(others[:suites])), tmp_path)
+    lease = samples.lease("7f3c-b", machine=MachineSpec(name="tpu", provider="gcp-tpu", type="v6e-1"))
+    listener.tried(lease, OfferAttempt(zone="us-east5-b", type="v6e-1", failure="stockout", text="none left"))
+    listener.checked(lease, "1 TPU chip")
+    lines = stream.getvalue().splitlines()
+    assert lines[-2].endswith(f"us-east5-b v6e-1  no capacity: none left{whose}")
+    assert lines[-1].endswith(f"1 TPU chip{whose}")
