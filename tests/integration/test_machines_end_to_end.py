@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,10 +216,12 @@ def test_gate():
 """
 
 
-def test_suites_lease_side_by_side_and_wait_for_each_other_where_the_quota_ends(
-    clouds: Clouds, tmp_path: Path
-) -> None:
-    gate, told = tmp_path / "gate", tmp_path / "told"
+WAITS = 'waits for a machine "tpu" that another suite of this run gives back'
+
+
+@contextmanager
+def three_for_two(clouds: Clouds, gate: Path, told: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of three suites where the quota is for two machines, once the third waits."""
     clouds.project.write({"ci-runner.toml": SIDE_BY_SIDE, "tests/test_a.py": GATED.format(gate=str(gate))})
     clouds.world.zones["us-east5-b"].quota = 2
     with told.open("w") as out:
@@ -229,20 +232,42 @@ def test_suites_lease_side_by_side_and_wait_for_each_other_where_the_quota_ends(
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-        with process:
-            waits = 'waits for a machine "tpu" that another suite of this run gives back'
-            until(lambda: waits in told.read_text() or process.poll() is not None, "a suite that waits", 60.0)
+    with process:
+        try:
+            until(lambda: WAITS in told.read_text() or process.poll() is not None, "a suite that waits", 60.0)
             until(lambda: len(clouds.world.nodes) == 2 or process.poll() is not None, "two machines", 60.0)
-            gate.touch()
+            yield process
+            process.wait(timeout=60)
+        finally:
+            process.kill()
+
+
+def test_suites_lease_side_by_side_and_wait_for_each_other_where_the_quota_ends(
+    clouds: Clouds, tmp_path: Path
+) -> None:
+    gate, told = tmp_path / "gate", tmp_path / "told"
+    with three_for_two(clouds, gate, told) as process:
+        gate.touch()
     assert process.returncode == 0, told.read_text()
-    assert told.read_text().count(waits) == 1
+    assert told.read_text().count(WAITS) == 1
     results = clouds.project.load("results.json")
     leases = [lease for suite in results["suites"] for lease in suite["leases"]]
     assert (results["passed"], len(leases)) == (3, 3)
     (late,) = [lease for lease in leases if len(lease["tries"]) == 2]
     assert [tried["failure"] for tried in late["tries"]] == ["quota", None]
-    begun_at = sorted(lease["created_at"] for lease in leases)
-    assert late["created_at"] == begun_at[-1]
+    assert late["created_at"] == max(lease["created_at"] for lease in leases)
+    assert clouds.left() == []
+
+
+def test_a_cancelled_run_gives_all_its_machines_back_and_waits_for_no_other(
+    clouds: Clouds, tmp_path: Path
+) -> None:
+    told = tmp_path / "told"
+    with three_for_two(clouds, tmp_path / "gate", told) as process:
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 130, told.read_text()
+    suites = clouds.project.load("results.json")["suites"]
+    assert sorted(len(suite["leases"]) for suite in suites) == [0, 1, 1]
     assert clouds.left() == []
 
 
