@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,11 +14,10 @@ from github import Auth, Github, GithubException, GithubRetry
 from github.GithubException import RateLimitExceededException
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError
 
-from ci_runner.errors import AuthenticationError, ConfigurationError, GitHubError
+from ci_runner.errors import AuthenticationError, GitHubError
+from ci_runner.github.address import api_of, repository_of, token_of
 from ci_runner.github.commands import one_line
 
-API = "https://api.github.com"
-REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,100}")
 WRITE_SECONDS = 1.0  # GitHub asks for a second between two writes
 WAIT_SECONDS = 120.0  # longer than this no report waits for a limit to pass
 TIMEOUT_SECONDS = 30
@@ -27,7 +25,6 @@ RETRIES = 5
 PAGE = 100
 MOST_PAGES = 100
 NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
-TOKENS = ("GITHUB_TOKEN", "GH_TOKEN")
 
 
 class Absent(GitHubError):  # noqa: N818 - it is what happened
@@ -181,26 +178,7 @@ _UNCHANGED = object()
 
 def connect(environ: Mapping[str, str], repository: str | None = None, *, token: str | None = None) -> Client:
     """A client for the repository of this job, or another. Raises ConfigurationError and AuthenticationError."""
-    name = repository or environ.get("GITHUB_REPOSITORY", "")
-    if not REPOSITORY.fullmatch(name):
-        raise ConfigurationError(
-            "it is not known which repository on GitHub this is about",
-            where=f"GITHUB_REPOSITORY = {one_line(name, 80)!r}",
-            fix="set GITHUB_REPOSITORY=owner/name",
-        )
-    secret = token or next((environ[each] for each in TOKENS if environ.get(each)), "")
-    if not secret:
-        raise AuthenticationError(
-            "there is no token for GitHub",
-            where="GITHUB_TOKEN",
-            fix="in a workflow pass github-token: ${{ github.token }}; elsewhere set GITHUB_TOKEN",
-        )
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise AuthenticationError(
-            "the token for GitHub cannot be one: it holds spaces or control characters",
-            where="GITHUB_TOKEN",
-            fix="store it again without a line end",
-        )
+    name, secret = repository_of(environ, repository), token_of(environ, token)
     retry = _Retry(
         total=RETRIES,
         backoff_factor=0.5,
@@ -214,7 +192,7 @@ def connect(environ: Mapping[str, str], repository: str | None = None, *, token:
     )
     github = Github(
         auth=Auth.Token(secret),
-        base_url=checked_address(environ.get("GITHUB_API_URL") or API),
+        base_url=api_of(environ),
         user_agent="ci-runner",
         timeout=TIMEOUT_SECONDS,
         retry=retry,
@@ -223,33 +201,6 @@ def connect(environ: Mapping[str, str], repository: str | None = None, *, token:
         lazy=True,
     )
     return Client(github, name)
-
-
-def checked_address(text: str) -> str:
-    """The API's address: https, or http on this machine. Raises ConfigurationError for what would leak the token."""
-    try:
-        parts = urlsplit(text)
-        host = parts.hostname or ""
-        usable = parts.scheme == "https" or (parts.scheme == "http" and _is_here(host))
-        usable = usable and bool(host) and not parts.username and not parts.query and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigurationError(
-            "the address of GitHub's API cannot be used: a token goes over https alone",
-            where=f"GITHUB_API_URL = {one_line(text, 120)!r}",
-            fix=f"unset GITHUB_API_URL, or set it to an address such as {API}",
-        )
-    return text.rstrip("/")
-
-
-def _is_here(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _unheard(error: Exception, what: str, verb: str) -> GitHubError:

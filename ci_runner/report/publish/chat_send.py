@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import re
 import socket
 import ssl
@@ -18,6 +17,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from ci_runner.github.commands import one_line
+from ci_runner.web import is_loopback, staying_opener
 
 SECONDS = 10.0  # for one try, from the name's look-up to the last byte of the answer
 TRIES = 4
@@ -55,7 +55,7 @@ def webhook_address(text: str) -> str:
         raise ValueError("holds no address that begins with https://")
     if parts.username is not None or parts.password is not None:
         raise ValueError("holds an address with a name or a password in it, which no webhook has")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("holds an http:// address, which everybody on the way can read: use https://")
     return address
 
@@ -104,7 +104,7 @@ def _request(address: str, body: bytes, seconds: float) -> Answer:
         address, data=body, method="POST", headers={"Content-Type": "application/json; charset=utf-8"}
     )
     try:
-        with _opener(address).open(request, timeout=seconds) as answer:
+        with staying_opener(address).open(request, timeout=seconds) as answer:
             return _read(answer.status, answer.headers.get("Retry-After"), answer.read(2_000))
     except urllib.error.HTTPError as error:
         with error:
@@ -113,20 +113,6 @@ def _request(address: str, body: bytes, seconds: float) -> Answer:
         return _failed(error.reason, seconds)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return _failed(error, seconds)
-
-
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: the message and the address are for this host alone."""
-
-    def redirect_request(self, *_: object, **__: object) -> None:
-        """No other request."""
-
-
-def _opener(address: str) -> urllib.request.OpenerDirector:
-    handlers: list[urllib.request.BaseHandler] = [_Stay()]
-    if _is_loopback(urlsplit(address).hostname or ""):
-        handlers.append(urllib.request.ProxyHandler({}))
-    return urllib.request.build_opener(*handlers)
 
 
 def _read(status: int, retry_after: str | None, raw: bytes) -> Answer:
@@ -194,12 +180,3 @@ def _without(text: str, address: str) -> str:
     for word in sorted((word for word in words if len(word) >= 6), key=len, reverse=True):
         text = text.replace(word, "***")
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
