@@ -100,8 +100,17 @@ def _line(line: Line, limit: int) -> str:
         left = limit - in_characters(made)
         if left < 8:
             break
-        made += _span(span, left)
+        piece = _span(span, left - 1)
+        made += BREAK + piece if _is_joined(made, piece) else piece
     return made
+
+
+def _is_joined(before: str, after: str) -> bool:
+    """Whether two pieces, harmless by themselves, are a mention or an address side by side."""
+    tail, whole = len(before[-12:]), before[-12:] + after[:12]
+    found = (match for pattern in (_REFERENCE, _EMOJI) for match in pattern.finditer(whole))
+    # a match ends before what it looks ahead at: up to two slashes, or the letters of an emoji
+    return any(match.start() < tail <= match.end() + 12 for match in found)
 
 
 def _span(span: Span, limit: int) -> str:

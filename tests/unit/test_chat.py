@@ -359,3 +359,23 @@ def clean(text: str) -> str:
     from ci_runner.github.commands import one_line
 
     return one_line(text)
+
+
+def test_two_pieces_that_are_harmless_alone_make_no_mention_together() -> None:
+    for before, after in (
+        ("@", "here"),
+        ("see www", ".example.org"),
+        ("https:", "//example.org"),
+        ("a:/", "/b"),
+    ):
+        line = (Span(before), Span(after))
+        check_slack(
+            slack_payload(
+                Message(
+                    kind="result",
+                    tone="bad",
+                    title="t",
+                    sections=(Section(name="new", title="", items=((line,),)),),
+                )
+            )
+        )
