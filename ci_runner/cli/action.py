@@ -156,10 +156,12 @@ def keep_records(values: Mapping[str, str], folder: Path, environ: MutableMappin
     """The settings; without a place for records these go below `folder`, for the checkout is the caller's."""
     import dataclasses
 
+    from ci_runner.cli.remembered import UNKEPT
+
     settings = settings_of(values, environ)
     if settings.stores.get("history") is None:
         place = str(folder / "history")
-        environ["CI_RUNNER_STORES__HISTORY"] = place
+        environ["CI_RUNNER_STORES__HISTORY"] = environ[UNKEPT] = place
         settings = dataclasses.replace(settings, stores={**settings.stores, "history": place})
     return settings
 

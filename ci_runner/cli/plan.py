@@ -165,7 +165,7 @@ def _plan(arguments: Namespace, settings: Settings, event: Event, environ: Mappi
     # A file of another event is planned as it is: nobody spends by it, and a saved one knows what was decided.
     own = arguments.event is None or _is_own(arguments.event, environ)
     plan = trusted_plan(event, settings, environ, made) if own else made(event)
-    plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
+    plan = with_runners(plan, settings, environ, action_input=arguments.use_python_test_runner)
     return with_shards(plan, settings, environ)
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ci_runner.errors import CiRunnerError
 from ci_runner.plan.flags import Overrides, apply_flags
@@ -20,23 +20,39 @@ if TYPE_CHECKING:
     from ci_runner.history.store import Store
     from ci_runner.model import Plan
 
-ANSWER_SECONDS = 20.0  # longer than this no plan waits for GitHub to say how long tests took
+T = TypeVar("T")
+ANSWER_SECONDS = 20.0  # longer than this no plan waits for what GitHub remembers
+UNKEPT = "CI_RUNNER_UNKEPT"  # an action's folder for records, which ends with the job and remembers nothing
 
 
-def with_runners(plan: Plan, settings: Settings, *, action_input: str | None) -> Plan:
+def with_runners(
+    plan: Plan, settings: Settings, environ: Mapping[str, str], *, action_input: str | None = None
+) -> Plan:
     """The plan with each selection's runner decided; overrides in the store outrank the configuration."""
-    return apply_flags(plan, settings, overrides=overrides_of(settings), action_input=action_input)
+    if not plan.selected:
+        return plan
+    overrides = overrides_of(settings, environ)
+    return apply_flags(plan, settings, overrides=overrides, action_input=action_input)
 
 
-def overrides_of(settings: Settings) -> Overrides:
-    """The overrides in force; suites under no flag of the configuration have the built-in one."""
+def overrides_of(settings: Settings, environ: Mapping[str, str]) -> Overrides:
+    """The overrides in force; suites under no flag of the configuration have the built-in one.
+
+    They are where `kpi --apply` writes them. A branch is asked once, without GitHub's library.
+    """
+    from ci_runner.history.flags_asked import ask_flags
     from ci_runner.history.overrides import load_flags
+    from ci_runner.history.store import open_store, usual_location
 
+    unkept = environ.get(UNKEPT) and environ.get(UNKEPT) == settings.stores.get("history")
+    location = usual_location({} if unkept else settings.stores, environ)
+    scheme, _, branch = (location or "").partition("://")
     try:
-        store = _store(settings)
-    except CiRunnerError as error:
+        if scheme == "branch":
+            return _within(ANSWER_SECONDS, lambda: ask_flags(environ, branch)).overrides
+        return load_flags(open_store(location, settings.root)).overrides
+    except (CiRunnerError, OSError) as error:
         return Overrides(unreachable=str(error))
-    return load_flags(store).overrides
 
 
 def with_shards(plan: Plan, settings: Settings, environ: Mapping[str, str]) -> Plan:
@@ -63,9 +79,9 @@ def with_shards(plan: Plan, settings: Settings, environ: Mapping[str, str]) -> P
         return dataclasses.replace(plan, notes=(*plan.notes, note))
 
 
-def _within(seconds: float, act: Callable[[], Plan]) -> Plan:
+def _within(seconds: float, act: Callable[[], T]) -> T:
     """What `act` returns or raises; TimeoutError if it takes longer. It is left behind then, and ends with the process."""
-    answer: Future[Plan] = Future()
+    answer: Future[T] = Future()
 
     def ask() -> None:
         try:
@@ -92,9 +108,3 @@ def _durations(store: Store) -> Callable[[str], Mapping[str, float]]:
         return {test: median(seconds) for test, seconds in case_durations(store, suite).items() if seconds}
 
     return of_suite
-
-
-def _store(settings: Settings) -> Store:
-    from ci_runner.history.store import open_store
-
-    return open_store(settings.stores.get("history"), settings.root)

@@ -119,7 +119,7 @@ def chosen_by(arguments: Namespace) -> Chosen:
 
     plan = trusting.trusted_plan(event, settings, os.environ, made)
     trusting.check_skips(plan, asked=bool(names or arguments.all))
-    plan = with_runners(plan, settings, action_input=arguments.use_python_test_runner)
+    plan = with_runners(plan, settings, os.environ, action_input=arguments.use_python_test_runner)
     plan = (
         _part(plan, *parse_shard(arguments.shard))
         if arguments.shard

@@ -46,7 +46,14 @@ TOLD: Mapping[str, str] = {
 }
 # between parts of ci-runner, and of its tests; no one else sets or reads them
 WITHIN = frozenset(
-    {"CI_RUNNER_SIDECAR", "CI_RUNNER_STACKS", "CI_RUNNER_SELECT", "CI_RUNNER_COVERAGE", "CI_RUNNER_DEVICES"}
+    {
+        "CI_RUNNER_SIDECAR",
+        "CI_RUNNER_STACKS",
+        "CI_RUNNER_SELECT",
+        "CI_RUNNER_COVERAGE",
+        "CI_RUNNER_DEVICES",
+        "CI_RUNNER_UNKEPT",
+    }
 )
 
 

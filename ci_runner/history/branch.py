@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,98}[A-Za-z0-9]")
 PACKS = "packs/"
+FLAGS = "flags/"  # never packed: plans ask for this folder alone
 PACK_OVER = 400  # loose objects; then the oldest go into a pack
 PACK_SIZE = 100
 TRIES = 12
@@ -240,7 +241,8 @@ class BranchStore:
 
     def _packing(self, before: _Snapshot) -> Iterator[dict[str, Any]]:
         """Moves the oldest loose objects into a pack if there are many."""
-        loose = [key for key in before.blobs if not key.startswith(PACKS) and key != "README.md"]
+        stays = (PACKS, "README.md", FLAGS)
+        loose = [key for key in before.blobs if not key.startswith(stays)]
         if len(loose) <= self._pack_over:
             return
         oldest = sorted(loose, key=age)[: self._pack_size]

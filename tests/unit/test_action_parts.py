@@ -246,7 +246,8 @@ def test_records_stay_out_of_the_checkout_unless_they_have_a_place(
     assert action.keep_records({}, tmp_path / "t", environ).stores["history"] == str(
         tmp_path / "t" / "history"
     )
-    assert environ == {"CI_RUNNER_STORES__HISTORY": str(tmp_path / "t" / "history")}
+    place = str(tmp_path / "t" / "history")
+    assert environ == {"CI_RUNNER_STORES__HISTORY": place, "CI_RUNNER_UNKEPT": place}
     (tmp_path / "other.toml").write_text('[stores]\nhistory = "records"\n')
     environ = {}
     assert action.keep_records({"config": "other.toml"}, tmp_path, environ).stores["history"] == "records"

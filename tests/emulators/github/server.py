@@ -231,7 +231,7 @@ def _page(
 
 
 def _graphql(world: World, token: Token, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The two things that REST has not: who am I, and fold a comment away."""
+    """What REST has not: who am I, fold a comment away, and the files of two levels of folders in one answer."""
     query, variables = str(body.get("query", "")), body.get("variables") or {}
     if "minimizeComment" in query:
         number = int(str(variables.get("id", "IC_0")).removeprefix("IC_"))
@@ -248,11 +248,48 @@ def _graphql(world: World, token: Token, body: Mapping[str, Any]) -> dict[str, A
             return {"data": {"minimizeComment": None}, "errors": [{"type": "FORBIDDEN", **forbidden().body}]}
         comment.hidden = str(variables.get("classifier") or "OUTDATED")
         return {"data": {"minimizeComment": {"minimizedComment": {"isMinimized": True}}}}
+    if "object(expression:" in query:
+        return _tree_by_name(world, token, variables)
     if "viewer" in query:
         if not token.login:
             raise Refusal(401, "Requires authentication")
         return {"data": {"viewer": shown.user(token.login) | {"login": token.login}}}
     raise invalid("A query that is not emulated")
+
+
+def _tree_by_name(world: World, token: Token, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """A folder at a branch, with the text of the files in its folders."""
+    repository = world.repositories.get(f"{variables['owner']}/{variables['name']}")
+    if repository is None or not token.may("contents", "read"):
+        message = (
+            f"Could not resolve to a Repository with the name '{variables['owner']}/{variables['name']}'."
+        )
+        return {"data": {"repository": None}, "errors": [{"type": "NOT_FOUND", "message": message}]}
+    reference, _, folder = str(variables["folder"]).partition(":")
+    objects = repository.objects
+    commit = objects.refs.get(reference.removeprefix("refs/"))
+    if commit is None:
+        return {"data": {"repository": {"object": None}}}
+    files = [
+        (path.removeprefix(f"{folder}/").split("/"), data)
+        for path, data in objects.files(reference.removeprefix("refs/")).items()
+        if path.startswith(f"{folder}/")
+    ]
+    inside: dict[str, list[dict[str, Any]]] = {}
+    for words, data in files:
+        if len(words) == 2:
+            inside.setdefault(words[0], []).append({"name": words[1], "object": {"text": _as_text(data)}})
+    entries = [{"name": name, "object": {"entries": below}} for name, below in inside.items()]
+    entries += [{"name": words[0], "object": {}} for words, _ in files if len(words) == 1]
+    return {"data": {"repository": {"object": {"entries": entries} if files else None}}}
+
+
+def _as_text(data: bytes) -> str | None:
+    """What GraphQL shows of a file: nothing of a binary one."""
+    try:
+        return None if b"\0" in data else data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def main() -> int:
