@@ -84,7 +84,7 @@ def run(arguments: Namespace) -> int:
     result = reporting.covered(result, arguments.results, settings, context)
     joined = dataclasses.replace(joined, result=result)
     stream = sys.stderr if arguments.format == "json" else sys.stdout
-    print("\n".join(_text(joined, context.comparison)), file=stream)
+    print("\n".join(_text(joined, context.comparison, context.slower)), file=stream)
     told = reporting.publish(wanted, joined, context, settings, arguments, os.environ)
     for line in told.lines:
         print(line, file=stream)
@@ -142,10 +142,11 @@ def joined_of(arguments: Namespace) -> Joined:
     return join([load_run(path) for path in found], expected=plan)
 
 
-def _text(joined: Joined, comparison: Comparison) -> list[str]:
+def _text(joined: Joined, comparison: Comparison, slower: Sequence[str]) -> list[str]:
     """The report for a terminal or a log: what is red, then what is unclear, then the verdict."""
     from ci_runner.github.commands import one_line
     from ci_runner.report import explain, view, words
+    from ci_runner.report.markdown import plain_words
 
     result: RunResult = joined.result
     new = {(change.selection, change.test) for change in comparison.new}
@@ -161,6 +162,7 @@ def _text(joined: Joined, comparison: Comparison) -> list[str]:
     for item in explain.explanations(result):
         lines.append(f"{one_line(item.subject, 80)}: {one_line(item.what, 300)}")
         lines.append(f"fix: {one_line(item.fix, 300)}")
+    lines += [f"SLOWER {plain_words(line)}" for line in slower]
     for suite_name, arms in joined.arms.items():
         lines += _arms(suite_name, arms)
     lines += [f"note: {one_line(note, 300)}" for note in result.notes]

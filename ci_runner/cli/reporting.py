@@ -66,6 +66,7 @@ def context_of(
         comparison=comparison_of(result, settings, environ, base),
         money=money_of(result, settings, environ),
         trends=trends_of(result, settings, environ, base),
+        slower=slower_of(result, settings, environ, base),
         server=server,
         run_url=f"{server}/{repository}/actions/runs/{run}" if run and repository else None,
     )
@@ -126,6 +127,28 @@ def trends_of(
     except (CiRunnerError, OSError):
         return []  # whoever compares with the history says that it cannot be read
     return [line for line in lines if line is not None]
+
+
+def slower_of(
+    result: RunResult, settings: Settings, environ: Mapping[str, str], base: str | None
+) -> list[str]:
+    """The tests that take longer than they did, as far as several runs in the history say so."""
+    from ci_runner.history.base import base_branch_of
+    from ci_runner.history.pace import find_slow_downs
+    from ci_runner.history.store import open_store, usual_location
+    from ci_runner.report import slow_downs, words
+
+    branch = base or base_branch_of(result.plan.event, settings.default_branch)
+    try:
+        store = open_store(usual_location(settings.stores, environ), settings.root)
+        found = find_slow_downs(store, result, branch, suites=TRENDS)
+    except (CiRunnerError, OSError):
+        return []  # whoever compares with the history says that it cannot be read
+    lines: list[str] = [
+        slow_downs.slow_down_line(each.slow_down, each.commit) for each in found[: slow_downs.SHOWN]
+    ]
+    more = len(found) - len(lines)
+    return [*lines, f"and {words.plural(more, 'more test')}"] if more > 0 else lines
 
 
 def covered(result: RunResult, results: Sequence[Path], settings: Settings, context: Context) -> RunResult:
@@ -194,7 +217,7 @@ def publish(
     told, result = Told(), joined.result
     github = GitHub(result, joined.runs, context, settings, arguments, environ)
     senders: Mapping[str, Callable[[], str]] = {
-        "summary": lambda: _summary(result, arguments, environ),
+        "summary": lambda: _summary(result, context, arguments, environ),
         "annotations": lambda: _annotations(result, context, arguments),
         "comment": github.comment,
         "check": github.check,
@@ -220,15 +243,15 @@ def publish(
     return told
 
 
-def _summary(result: RunResult, arguments: Namespace, environ: Mapping[str, str]) -> str:
+def _summary(result: RunResult, context: Context, arguments: Namespace, environ: Mapping[str, str]) -> str:
     from ci_runner.report.files import append_summary
     from ci_runner.report.summary import render_summary_markdown
 
     if arguments.dry_run:
-        return f"would write the step summary:\n{render_summary_markdown(result)}"
+        return f"would write the step summary:\n{render_summary_markdown(result, slower=context.slower)}"
     if not environ.get("GITHUB_STEP_SUMMARY"):
         return "summary: not written, since GITHUB_STEP_SUMMARY is not set"
-    append_summary(result, environ)
+    append_summary(result, environ, slower=context.slower)
     return ""
 
 
@@ -253,6 +276,7 @@ def json_text(joined: Joined, context: Context, told: Told) -> str:
     """The one object on stdout with --format json."""
     from ci_runner import codec
     from ci_runner.report.files import results_json
+    from ci_runner.report.markdown import plain_words
 
     found = context.comparison
     value = {
@@ -268,6 +292,7 @@ def json_text(joined: Joined, context: Context, told: Told) -> str:
             },
             "without_base": list(found.without_base),
         },
+        "slower": [plain_words(line) for line in context.slower],
         "comment_url": told.comment_url,
         "not_published": told.failed,
     }

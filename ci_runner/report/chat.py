@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from ci_runner.github.commands import one_line
 from ci_runner.model import CaseResult, RunResult, Selection, SuiteResult
 from ci_runner.report import explain, view, words
 from ci_runner.report.comment import Context, money_line, source_url
-from ci_runner.report.markdown import BREAK
+from ci_runner.report.markdown import plain_words
 from ci_runner.report.parts import Part, first_line
 
 SHOWN = 10  # tests with their messages, and names in a list; a chat is read at a glance
@@ -242,7 +241,7 @@ def _sections(result: RunResult, context: Context) -> Iterator[Section]:
         more=max(0, len(told) - EXPLAINED),
     )
     yield from _failures(result, context)
-    yield _listed("slower", "Slower", [(Span(_plain(line)),) for line in context.slower])
+    yield _listed("slower", "Slower", [(Span(plain_words(line)),) for line in context.slower])
     for name, title, changes in (("still", "Still broken", found.still), ("fixed", "Fixed", found.fixed)):
         yield _listed(name, title, [_named(item.suite, item.test) for item in changes[:SHOWN]], len(changes))
     yield _listed("suites", "Suites", [_suite(suite) for suite in result.suites])
@@ -327,8 +326,3 @@ def _suite(suite: SuiteResult) -> Line:
         Span(one_line(suite.selection.id, 80), code=True),
         Span(f" on {one_line(machine, 80)}: {' · '.join(told)}"),
     )
-
-
-def _plain(markdown: str) -> str:
-    """A line of our Markdown as text: entities are characters again, marks are gone."""
-    return one_line(html.unescape(re.sub(r"[`*]", "", markdown)).replace(BREAK, ""), 300)

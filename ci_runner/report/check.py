@@ -38,7 +38,7 @@ def check_of(name: str, result: RunResult, context: Context) -> CheckOutput:
     _symbol, line = first_line(part_of("check", result, context))
     found = [plain(item) for item in annotations_of(result, context.comparison)]
     known = [item for item in found if item is not None][:MOST]
-    summary = render_summary_markdown(result, budget_bytes=TEXT_LIMIT)
+    summary = render_summary_markdown(result, budget_bytes=TEXT_LIMIT, slower=context.slower)
     while (
         in_characters(summary) > TEXT_LIMIT
     ):  # never larger in UTF-16 than in UTF-8; a guard for the day that is wrong

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,7 @@ def log_tails(result: RunResult, folder: Path) -> Iterator[tuple[str, str]]:
                 continue  # an attempt that never started has no log
 
 
-def append_summary(result: RunResult, environ: Mapping[str, str]) -> None:
+def append_summary(result: RunResult, environ: Mapping[str, str], *, slower: Sequence[str] = ()) -> None:
     """Add the Markdown summary to the step's; GitHub drops the whole if it is over 1 MiB."""
     target = environ.get("GITHUB_STEP_SUMMARY")
     if not target:
@@ -213,7 +213,9 @@ def append_summary(result: RunResult, environ: Mapping[str, str]) -> None:
     if room < 200:
         raise ValueError("the step's summary is full already")
     with path.open("a", encoding="utf-8") as file:
-        file.write(("\n" if used else "") + render_summary_markdown(result, budget_bytes=room - 1))
+        file.write(
+            ("\n" if used else "") + render_summary_markdown(result, budget_bytes=room - 1, slower=slower)
+        )
 
 
 def publish_records(result: RunResult, store: Store) -> list[str]:

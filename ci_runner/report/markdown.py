@@ -78,6 +78,11 @@ def no_comment(foreign: str) -> str:
     return foreign.replace("<!--", f"<{BREAK}!--")
 
 
+def plain_words(markdown: str) -> str:
+    """A line of our Markdown as text: entities are characters again, marks are gone."""
+    return one_line(html.unescape(re.sub(r"[`*]", "", markdown)).replace(BREAK, ""), 300)
+
+
 def _finalize(value: object) -> object:
     """Whatever a template prints is escaped unless it is ours; numbers that we made are ours."""
     return value if isinstance(value, (Trusted, int)) else text(value)

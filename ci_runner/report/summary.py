@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ci_runner.model import RunResult, Verdict
@@ -15,7 +16,7 @@ SHOWN_FAILURES = 100
 SHOWN_NAMES = 50
 ORDER = (
     "head", "origin", "explanations", "suites", "failures", "missing", "flaky", "problems", "stacks", "machines",
-    "slow", "not_run",
+    "slower", "slow", "not_run",
 )  # fmt: skip
 # What goes first when there is no room: (section, what the reader is told).
 SHED = (
@@ -23,6 +24,7 @@ SHED = (
     ("stacks", "stacks"),
     ("details", "tracebacks"),
     ("machines", "machines"),
+    ("slower", "slow-downs"),
     ("flaky", "flaky tests"),
     ("missing", "missing tests"),
     ("problems", "problems"),
@@ -34,11 +36,13 @@ SHED = (
 )
 
 
-def render_summary_markdown(result: RunResult, *, budget_bytes: int = BUDGET_BYTES) -> str:
+def render_summary_markdown(
+    result: RunResult, *, budget_bytes: int = BUDGET_BYTES, slower: Sequence[str] = ()
+) -> str:
     """Markdown for GITHUB_STEP_SUMMARY; whole sections are shed, with a line that says which."""
     template = environment().get_template("summary.md.j2")
-    values = summary_values(result)
-    if is_plain_green(result):
+    values = {**summary_values(result), "slower": slower}
+    if is_plain_green(result) and not slower:
         return fit(template, values, ("head", "green"), (("green", "suites"),), budget_bytes)
     return fit(template, values, ORDER, SHED, budget_bytes)
 
