@@ -84,7 +84,7 @@ def slow_down(
 
 
 def parting(seconds: Sequence[float]) -> int | None:
-    """After how many runs, counted back from this one, the two levels part that explain the most; None with too few on a side."""
+    """After how many runs, counted back from this one, two levels part that explain most; None with too few on a side."""
     logs = [math.log(max(value, SMALLEST)) for value in seconds]
     at = min(range(1, len(logs)), key=lambda at: _spread(logs[:at]) + _spread(logs[at:]), default=0)
     return at if LEAST_AFTER <= at <= min(MOST_AFTER, len(logs) - LEAST_BEFORE) else None
