@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-yaml: Any = importlib.import_module("yaml")  # comes with moto, and brings no types
+yaml: Any = importlib.import_module("yaml")  # it brings no types
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = ROOT / ".github" / "workflows"
 OWNER, VERSION = "org/kpt/", "v1"

@@ -17,6 +17,7 @@ from ci_runner.providers.fake import FakeProvider
 from ci_runner.providers.identity import marked_at
 from ci_runner.providers.local import LocalProvider
 from tests.job_kit import LEASE, make_lease
+from tests.packages import needed
 
 
 @dataclass
@@ -54,6 +55,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     source = Source(root=str(tmp_path / "source"), commit=None)
     broken = Source(root=str(tmp_path / "none"), commit=None)
     if request.param == "aws-ec2":
+        needed("moto")
         from tests.ec2_kit import GPU, Cloud  # moto takes seconds, which the others need not wait for
 
         with Cloud() as cloud:
@@ -63,6 +65,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
             assert cloud.holdings() == []
         return
     if request.param == "gcp-tpu":
+        needed("google.cloud.tpu_v2")
         from tests.tpu_kit import TPU, Google
 
         with Google() as google:

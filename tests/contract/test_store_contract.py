@@ -17,6 +17,7 @@ from ci_runner.github import client as github_client
 from ci_runner.history.store import Conflict, FolderStore, MemoryStore, Store, check_key, open_store
 from tests.github_kit import Hub, emulated_github
 from tests.object_stores import Buckets
+from tests.packages import needed
 
 KEY = "daily/2026-11-23/local-unit-3f2a9c1-1.json"
 STORES: dict[str, Callable[[Path], Store]] = {
@@ -56,6 +57,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         for name, value in request.getfixturevalue("hub").environ.items():
             monkeypatch.setenv(name, value)
         return open_store("branch://ci-runner-history", tmp_path)
+    for package in ("moto", "obstore"):
+        needed(package)
     service: Buckets = request.getfixturevalue("services")[request.param]
     service.empty()
     for name, value in service.environ.items():

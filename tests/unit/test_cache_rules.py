@@ -13,6 +13,7 @@ from ci_runner.errors import ConfigurationError
 from ci_runner.execution.caches import place_of, shelf_of
 from ci_runner.history.store import MemoryStore, open_store
 from ci_runner.model import Event, Lane, Plan
+from tests.packages import needed
 
 GOOD = """\
 [stores]
@@ -114,6 +115,10 @@ def test_the_history_alone_may_be_a_branch(tmp_path: Path) -> None:
         open_store("branch://x", tmp_path, "caches")
     assert caught.value.where == "stores.caches"
     assert "branch" not in str(caught.value.fix)
+
+
+def test_a_bad_address_of_the_caches_is_called_theirs(tmp_path: Path) -> None:
+    needed("obstore")
     with pytest.raises(ConfigurationError) as caught:
         open_store("s3://B", tmp_path, "caches")
     assert "location of the caches" in caught.value.what

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-yaml: Any = importlib.import_module("yaml")  # comes with moto, and brings no types
+yaml: Any = importlib.import_module("yaml")  # it brings no types
 ROOT = Path(__file__).resolve().parents[2]
 # what names a pinned thing, by its kind; test data and examples are nobody's dependencies
 MANIFESTS = {

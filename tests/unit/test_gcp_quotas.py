@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from typing import Any, Self
@@ -15,8 +14,9 @@ from ci_runner.providers import gcp_client, gcp_quotas
 from ci_runner.providers.failures import ProviderError
 from ci_runner.providers.gcp_client import TRIES, Tpus
 from ci_runner.providers.gcp_quotas import ADDRESS, ENDPOINT, MOST_PAGES, quota_infos, remedy
+from tests.packages import needed
 
-auth_exceptions: Any = importlib.import_module("google.auth.exceptions")  # it has no types
+auth_exceptions: Any = needed("google.auth.exceptions")
 PROJECT = "octo-project"
 URL = f"{ADDRESS}/v1/projects/{PROJECT}/locations/global/services/tpu.googleapis.com/quotaInfos"
 DISABLED = (

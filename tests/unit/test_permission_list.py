@@ -6,13 +6,15 @@ import ast
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from botocore.loaders import Loader
 
 from ci_runner.providers import permissions
 from ci_runner.providers.permissions import AWS, GCP, PERMISSIONS, PURPOSES, Purpose, Reach, granted
+from tests.packages import needed
 
+Loader: Any = needed("botocore.loaders").Loader
 CODE = Path(permissions.__file__).parents[1]
 DATA = {"permissions.py", "setup_text.py"}  # speak about calls and make none
 SERVICES = ("ec2", "ssm", "sts", "service-quotas")

@@ -22,8 +22,9 @@ from ci_runner.checks.stats import (
     t_quantile,
     wilson,
 )
+from tests.packages import needed
 
-scipy_stats = pytest.importorskip("scipy.stats")
+scipy_stats = needed("scipy.stats")
 
 
 @pytest.mark.parametrize(
