@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from ci_runner.providers.aws_machines import (
 from ci_runner.providers.aws_notice import announced, spot_notice_command
 from ci_runner.providers.aws_offers import Catalogue, offers, regions_of, types_of
 from ci_runner.providers.choice import region_of
+from ci_runner.providers.connections import Connections
 from ci_runner.providers.identity import MARKED, label_value
 from ci_runner.providers.leases import check_lease
 from ci_runner.providers.ways import Ways, ways
@@ -81,9 +81,7 @@ class Ec2Provider:
         self._launcher = Launcher(
             aws, self._catalogue, environ, clock=clock, sleep=sleep, own_address=own_address
         )
-        self._lock = threading.Lock()
-        self._shells: dict[str, Shell] = {}
-        self._ready: dict[str, Lease] = {}
+        self._connections = Connections(ways, NAME)
 
     @property
     def name(self) -> str:
@@ -106,7 +104,7 @@ class Ec2Provider:
         check_lease(lease)
         if not Path(source.root).is_dir():
             raise MachineError("the source folder does not exist", where=source.root)
-        known = self._ready.get(lease.id)
+        known = self._connections.ready(lease)
         if known is not None and self.describe(known) is LeaseState.READY:
             return known
         deadline = self._clock() + seconds
@@ -132,8 +130,7 @@ class Ec2Provider:
         left = max(1.0, deadline - self._clock())
         shell, notes = self._ways.reach(lease, [host], keys, source, seconds=left)
         ready = dataclasses.replace(lease, state=LeaseState.READY, notes=(*lease.notes, *notes))
-        with self._lock:
-            self._shells[lease.id], self._ready[lease.id] = shell, ready
+        self._connections.keep(ready, shell)
         return ready
 
     def _described(self, lease: Lease, instance: Entry, keys: LeaseKeys) -> Lease:
@@ -149,14 +146,7 @@ class Ec2Provider:
 
     def shell(self, lease: Lease) -> Shell:
         """A way to speak to the machine. Raises MachineError if the lease is not ready."""
-        with self._lock:
-            if lease.id in self._shells:
-                return self._shells[lease.id]
-        if lease.state is not LeaseState.READY or not lease.address:
-            raise MachineError(f"lease {lease.id} is not ready", where=NAME)
-        shell = self._ways.shell_of(lease)
-        with self._lock:
-            return self._shells.setdefault(lease.id, shell)
+        return self._connections.shell(lease)
 
     def describe(self, lease: Lease) -> LeaseState:
         """The state of the machine, or of what is left of it; PREEMPTED until it is released."""
@@ -203,16 +193,9 @@ class Ec2Provider:
         try:
             self._aws.everywhere(end, regions)
         finally:
-            self._hang_up(lease)
+            self._connections.hang_up(lease)
         self._launcher.over(lease)
         self._ways.forget_keys(lease)
-
-    def _hang_up(self, lease: Lease) -> None:
-        with self._lock:
-            shell = self._shells.pop(lease.id, None)
-            self._ready.pop(lease.id, None)
-        if shell is not None:
-            self._ways.close(shell)
 
     def start(self, lease: Lease) -> None:
         """Start a stopped machine and wait until it runs; its address may be another one then."""
@@ -231,7 +214,7 @@ class Ec2Provider:
                 f"lease {lease.id} is a spot machine, which cannot be stopped",
                 fix=f"give it back instead: ci-runner machines release {lease.id}",
             )
-        self._hang_up(lease)
+        self._connections.hang_up(lease)
         self._aws.call("ec2", region, "StopInstances", InstanceIds=[instance["InstanceId"]])
         self._await(region, lease, "stopped")
 

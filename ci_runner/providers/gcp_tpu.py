@@ -13,6 +13,7 @@ from ci_runner.errors import MachineError, UsageError
 from ci_runner.model import Lease, LeaseState, MachineSpec
 from ci_runner.providers import gcp_failures as google
 from ci_runner.providers.base import Offer
+from ci_runner.providers.connections import Connections
 from ci_runner.providers.failures import Failure, Kind, ProviderError, Scope
 from ci_runner.providers.gcp_checkup import examine
 from ci_runner.providers.gcp_client import Tpus
@@ -76,8 +77,7 @@ class TpuProvider:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._shells: dict[str, Shell] = {}
-        self._ready: dict[str, Lease] = {}
+        self._connections = Connections(ways, NAME)
         self._unsure: dict[str, float] = {}  # lease → when a create call went without an answer
 
     @property
@@ -118,7 +118,7 @@ class TpuProvider:
         check_lease(lease)
         if not Path(source.root).is_dir():
             raise MachineError("the source folder does not exist", where=source.root)
-        known = self._ready.get(lease.id)
+        known = self._connections.ready(lease)
         if known is not None and self.describe(known) is LeaseState.READY:
             return known
         deadline = self._clock() + seconds
@@ -155,8 +155,7 @@ class TpuProvider:
         if not offer.machine.options.get("service-account"):
             notes = (*notes, "the machine has the project's default service account: name one without roles")
         ready = dataclasses.replace(lease, state=LeaseState.READY, notes=(*lease.notes, *notes))
-        with self._lock:
-            self._shells[lease.id], self._ready[lease.id] = shell, ready
+        self._connections.keep(ready, shell)
         return ready
 
     def _create(self, lease: Lease, node: Any, deadline: float) -> str | None:
@@ -235,14 +234,7 @@ class TpuProvider:
 
     def shell(self, lease: Lease) -> Shell:
         """A way to speak to the machine. Raises MachineError if the lease is not ready."""
-        with self._lock:
-            if lease.id in self._shells:
-                return self._shells[lease.id]
-        if lease.state is not LeaseState.READY or not lease.address:
-            raise MachineError(f"lease {lease.id} is not ready", where=NAME)
-        shell = self._ways.shell_of(lease)
-        with self._lock:
-            return self._shells.setdefault(lease.id, shell)
+        return self._connections.shell(lease)
 
     def describe(self, lease: Lease) -> LeaseState:
         """The state of the node, or of the queued request for one."""
@@ -260,7 +252,7 @@ class TpuProvider:
     def release(self, lease: Lease) -> None:
         """Delete the node and the queued request, and wait until both are gone: they hold quota until then."""
         check_lease(lease)
-        self._forget(lease)
+        self._connections.hang_up(lease)
         with self._lock:
             unsure = self._unsure.get(lease.id)
         deadline, pause = self._clock() + RELEASE_SECONDS, 0.2
@@ -297,21 +289,13 @@ class TpuProvider:
                 f"lease {lease.id} is {what}, which cannot be stopped",
                 fix=f"give it back instead: ci-runner machines release {lease.id}",
             )
-        self._forget(lease)
+        self._connections.hang_up(lease)
         self._switch(lease, "stop_node", "STOPPED")
 
     def restart(self, lease: Lease) -> None:
         """Stop and start: the API has no call for both."""
         self.stop(lease)
         self.start(lease)
-
-    def _forget(self, lease: Lease) -> None:
-        """Let go of the connection to a machine that goes."""
-        with self._lock:
-            shell = self._shells.pop(lease.id, None)
-            self._ready.pop(lease.id, None)
-        if shell is not None:
-            self._ways.close(shell)
 
     def _switch(self, lease: Lease, method: str, wanted: str) -> None:
         deadline, pause = self._clock() + SWITCH_SECONDS, 0.2
