@@ -93,7 +93,7 @@ def test_other_machines_and_failed_or_flaky_tests_say_nothing() -> None:
     store = kept(run(number, 3.0 if number >= 7 else 1.0) for number in range(1, 9))
     for changed in ({"outcome": Outcome.FAILED}, {"flaky": True}):
         suite = now.suites[0]
-        cases = tuple(dataclasses.replace(case, **changed) for case in suite.cases)  # type: ignore[arg-type]
+        cases = tuple(dataclasses.replace(case, **changed) for case in suite.cases)
         assert found(store, dataclasses.replace(now, suites=(dataclasses.replace(suite, cases=cases),))) == []
 
 
