@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.emulators.ec2.server import Emulator, shut_down
-from tests.emulators.machines import Machines, user
-from tests.emulators.tpu.hall import LoopbackHall
-from tests.emulators.tpu.server import Server
+from tests.emulators.machines import Machines
 from tests.emulators.tpu.world import World
 from tests.job_kit import until
 from tests.projects import Ended, Project, make_project
+from tests.tpu_kit import tpus_on
 
 SLOW = """\
 import threading
@@ -75,24 +74,15 @@ class Clouds:
 def both_clouds(folder: Path, files: dict[str, str], configuration: str = CONFIGURATION) -> Iterator[Clouds]:
     """Both clouds, empty, and a project with these files."""
     guests: list[Emulator] = []
-    with Machines(folder / "m", on_shutdown=lambda name: shut_down(guests, name)) as machines:
-        world = World(hall=LoopbackHall(machines))
-        server = Server(world).begin()
-        with Emulator(machines=machines) as ec2:
-            guests.append(ec2)
-            environ = {
-                **ec2.environ,
-                "CI_RUNNER_AWS_REGIONS": "us-east-1",
-                "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-                "GOOGLE_CLOUD_PROJECT": "emulated",
-                "CI_RUNNER_SSH_PORT": str(machines.port),
-                "CI_RUNNER_SSH_USER": user(),
-            }
-            project = make_project(folder, files, configuration=configuration)
-            try:
-                yield Clouds(project, world, ec2, machines, environ)
-            finally:
-                server.end()
+    with (
+        Machines(folder / "m", on_shutdown=lambda name: shut_down(guests, name)) as machines,
+        tpus_on(machines) as tpus,
+        Emulator(machines=machines) as ec2,
+    ):
+        guests.append(ec2)
+        environ = {**ec2.environ, "CI_RUNNER_AWS_REGIONS": "us-east-1", **tpus.environ}
+        project = make_project(folder, files, configuration=configuration)
+        yield Clouds(project, tpus.world, ec2, machines, environ)
 
 
 def begun(clouds: Clouds, test: str) -> bool:

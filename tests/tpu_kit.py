@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,21 +28,44 @@ ZONE = "us-central1-b"
 TPU = MachineSpec(name="tpu", provider="gcp-tpu", type="v6e-1", zones=(ZONE,))
 
 
+@dataclass(frozen=True)
+class LentTpus:
+    """Zones of TPUs whose machines are real sshd processes, and what leads a process to them."""
+
+    world: World
+    environ: dict[str, str]
+
+    @property
+    def left(self) -> list[object]:
+        """What still exists."""
+        return [*self.world.nodes, *self.world.queued]
+
+
 @contextmanager
-def lent_tpus(folder: Path) -> Iterator[dict[str, str]]:
-    """What leads a process to an emulated TPU API whose machines are sshd processes here."""
-    with Machines(folder) as machines:
-        server = Server(World(hall=LoopbackHall(machines))).begin()
-        try:
-            yield {
+def tpus_on(machines: Machines, *, boot_seconds: float = 0.0) -> Iterator[LentTpus]:
+    """An emulated TPU API whose nodes are these machines."""
+    world = World(project=PROJECT, hall=LoopbackHall(machines), boot_seconds=boot_seconds)
+    server = Server(world).begin()
+    try:
+        yield LentTpus(
+            world,
+            {
                 ENDPOINT: server.url,
                 gcp_quotas.ENDPOINT: server.url,
                 "GOOGLE_CLOUD_PROJECT": PROJECT,
                 "CI_RUNNER_SSH_PORT": str(machines.port),
                 "CI_RUNNER_SSH_USER": user(),
-            }
-        finally:
-            server.end()
+            },
+        )
+    finally:
+        server.end()
+
+
+@contextmanager
+def lent_tpus(folder: Path, *, boot_seconds: float = 0.0) -> Iterator[LentTpus]:
+    """An emulated TPU API with machines of its own."""
+    with Machines(folder) as machines, tpus_on(machines, boot_seconds=boot_seconds) as tpus:
+        yield tpus
 
 
 class Google:

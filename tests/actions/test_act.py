@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,8 @@ import pytest
 from tests.act_kit import Stranger, awaited, copy_of_the_project, pull_request
 from tests.emulators.github.server import Server as GitHub
 from tests.emulators.github.world import World as Hub
-from tests.emulators.machines import Machines, user
-from tests.emulators.tpu.hall import LoopbackHall
-from tests.emulators.tpu.server import Server
-from tests.emulators.tpu.world import World
 from tests.projects import make_project
+from tests.tpu_kit import LentTpus, lent_tpus
 
 pytestmark = [pytest.mark.needs("sshd")]
 
@@ -70,34 +66,10 @@ def github(hub: Hub) -> Iterator[GitHub]:
         yield server
 
 
-@dataclass
-class Tpus:
-    """Zones of TPUs whose machines are real sshd processes, and what leads a job to them."""
-
-    world: World
-    environ: dict[str, str]
-
-    @property
-    def left(self) -> list[object]:
-        """What still exists."""
-        return [*self.world.nodes, *self.world.queued]
-
-
 @pytest.fixture
-def tpus(tmp_path: Path) -> Iterator[Tpus]:
-    with Machines(tmp_path / "m") as machines:
-        world = World(hall=LoopbackHall(machines))
-        server = Server(world).begin()
-        environ = {
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-            "GOOGLE_CLOUD_PROJECT": "emulated",
-            "CI_RUNNER_SSH_PORT": str(machines.port),
-            "CI_RUNNER_SSH_USER": user(),
-        }
-        try:
-            yield Tpus(world, environ)
-        finally:
-            server.end()
+def tpus(tmp_path: Path) -> Iterator[LentTpus]:
+    with lent_tpus(tmp_path / "m") as found:
+        yield found
 
 
 def stranger(folder: Path, kpt: Path, github: GitHub, tests: str, action: str, inputs: str) -> Stranger:
@@ -130,7 +102,7 @@ def test_one_line_runs_the_tests_that_are_there(tmp_path: Path, kpt: Path, githu
 
 
 def test_a_tpu_is_leased_used_reported_and_given_back(
-    tmp_path: Path, kpt: Path, github: GitHub, hub: Hub, tpus: Tpus
+    tmp_path: Path, kpt: Path, github: GitHub, hub: Hub, tpus: LentTpus
 ) -> None:
     you = stranger(tmp_path, kpt, github, RED, "tpu-test", TPU)
     you.environ = {**you.environ, **tpus.environ}
@@ -146,7 +118,7 @@ def test_a_tpu_is_leased_used_reported_and_given_back(
 
 
 def test_no_capacity_anywhere_is_not_a_failing_test(
-    tmp_path: Path, kpt: Path, github: GitHub, hub: Hub, tpus: Tpus
+    tmp_path: Path, kpt: Path, github: GitHub, hub: Hub, tpus: LentTpus
 ) -> None:
     tpus.world.zone("us-east5-b").capacity["v6e-1"] = 0
     tpus.world.zone("us-east5-b").spot_capacity["v6e-1"] = 0
@@ -162,7 +134,7 @@ def test_no_capacity_anywhere_is_not_a_failing_test(
 
 
 def test_what_a_killed_runner_left_is_found_by_the_jobs_name(
-    tmp_path: Path, kpt: Path, github: GitHub, tpus: Tpus
+    tmp_path: Path, kpt: Path, github: GitHub, tpus: LentTpus
 ) -> None:
     """The runner dies in the middle; a later job that only knows the run's number gives the machine back."""
     you = stranger(tmp_path, kpt, github, SLOW, "tpu-test", TPU)

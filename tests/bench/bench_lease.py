@@ -15,9 +15,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,31 +48,6 @@ class Seen:
     def late(self) -> float:
         """Seconds for which it was ready and nobody knew."""
         return self.ready - self.booted
-
-
-@contextmanager
-def clouds(folder: Path, boot: float) -> Iterator[tuple[Any, dict[str, str]]]:
-    """Emulated zones whose machines are real."""
-    from tests.emulators.machines import Machines, user
-    from tests.emulators.tpu.hall import LoopbackHall
-    from tests.emulators.tpu.server import Server
-    from tests.emulators.tpu.world import World
-
-    with Machines(folder) as machines:
-        world = World(hall=LoopbackHall(machines), boot_seconds=boot)
-        server = Server(world).begin()
-        try:
-            yield (
-                world,
-                {
-                    "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-                    "GOOGLE_CLOUD_PROJECT": "emulated",
-                    "CI_RUNNER_SSH_PORT": str(machines.port),
-                    "CI_RUNNER_SSH_USER": user(),
-                },
-            )
-        finally:
-            server.end()
 
 
 def watch(world: Any, seen: Seen, done: threading.Event) -> None:
@@ -210,12 +183,15 @@ def many() -> tuple[float, float]:
 
 def main() -> int:
     """Measure, print, and fail over a limit."""
+    from tests.tpu_kit import lent_tpus
+
     results = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         where = project(folder / "project")
         for name, run in (("by hand", by_hand), ("ci-runner", ours)):
-            with clouds(folder / f"machines-{run.__name__}", BOOT) as (world, environ):
+            with lent_tpus(folder / f"machines-{run.__name__}", boot_seconds=BOOT) as tpus:
+                world, environ = tpus.world, tpus.environ
                 home = folder / f"home-{run.__name__}"
                 home.mkdir()
                 results[name] = measured(

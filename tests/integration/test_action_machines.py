@@ -12,12 +12,11 @@ import pytest
 
 from tests.emulators.ec2.server import Emulator, shut_down
 from tests.emulators.machines import Machines, user
-from tests.emulators.tpu.hall import LoopbackHall
-from tests.emulators.tpu.server import Server
 from tests.emulators.tpu.world import World
 from tests.github_kit import NUMBER, TOKEN, Hub, emulated_github, pull_request_event
 from tests.projects import make_project
 from tests.runner_harness import Runner, job
+from tests.tpu_kit import lent_tpus
 
 pytestmark = pytest.mark.needs("sshd")
 
@@ -64,23 +63,15 @@ class Job:
 def tpu(tmp_path: Path) -> Iterator[Job]:
     """A job in a repository with suites for a TPU."""
     project = make_project(tmp_path, TESTS, configuration=CONFIGURATION)
-    with Machines(tmp_path / "m") as machines, emulated_github() as hub:
-        world = World(hall=LoopbackHall(machines))
-        server = Server(world).begin()
+    with lent_tpus(tmp_path / "m") as tpus, emulated_github() as hub:
         runner = job(tmp_path, project)
         runner.environ |= {
             **hub.environ,
             **pull_request_event(tmp_path, runner.environ["GITHUB_SHA"]),
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_TPU": server.url,
-            "GOOGLE_CLOUD_PROJECT": "emulated",
-            "CI_RUNNER_SSH_PORT": str(machines.port),
-            "CI_RUNNER_SSH_USER": user(),
+            **tpus.environ,
         }
         del runner.environ["GITHUB_TOKEN"]  # the action has an input for it
-        try:
-            yield Job(runner, world, hub)
-        finally:
-            server.end()
+        yield Job(runner, tpus.world, hub)
 
 
 def test_one_line_leases_runs_reports_and_releases(tpu: Job) -> None:

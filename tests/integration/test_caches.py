@@ -74,8 +74,8 @@ class Place:
 
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[dict[str, str]]:
-    with lent_tpus(tmp_path / "m") as environ:
-        yield environ
+    with lent_tpus(tmp_path / "m") as lent:
+        yield lent.environ
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ MACHINE = '[machines.tpu]\nprovider = "gcp-tpu"\ntype = "v6e-1"\nzones = ["us-ea
 
 @pytest.fixture
 def tpus(tmp_path: Path) -> Iterator[dict[str, str]]:
-    with lent_tpus(tmp_path / "m") as environ:
-        yield environ
+    with lent_tpus(tmp_path / "m") as lent:
+        yield lent.environ
 
 
 def kept(project: Project) -> list[Path]:
