@@ -8,6 +8,7 @@ from typing import Any
 
 from ci_runner.config.layers import Layers
 from ci_runner.config.notify import contradictory
+from ci_runner.config.options import unread_options
 from ci_runner.config.problems import problem
 from ci_runner.config.tables import NAME, SuiteTable
 from ci_runner.config.values import split_list
@@ -86,6 +87,7 @@ def cross_checks(
     yield from _unknown_suites(data, tables, suites, layers)
     yield from _caches(data, tables, layers)
     yield from _alerts(data, layers)
+    yield from _options(data, layers)
     for name, entry in _table(data, "notify").items():
         for key, text in contradictory(entry if isinstance(entry, dict) else {}):
             yield problem(("notify", name, key), text, layers)
@@ -135,6 +137,12 @@ def _caches(
         if wanted and not stores.get("caches"):
             text = 'there is no store for caches: [stores] caches = "s3://BUCKET/PREFIX"'
             yield problem(("suites", name, "caches"), text, layers)
+
+
+def _options(data: Mapping[str, Any], layers: Layers) -> Iterator[str]:
+    for name, entry in _table(data, "machines").items():
+        for key, text in unread_options(entry if isinstance(entry, dict) else {}):
+            yield problem(("machines", name, "options", key), text, layers)
 
 
 def _alerts(data: Mapping[str, Any], layers: Layers) -> Iterator[str]:

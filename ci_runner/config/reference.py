@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ci_runner.config.environment import environment_lines
+from ci_runner.config.options import option_lines
 from ci_runner.config.places import LOCAL_FILE, PREFIX, TEAM_FILE
 from ci_runner.config.tables import (
     AlertTable,
@@ -84,6 +85,7 @@ def reference_text() -> str:
         parts.extend(
             f"| `{key}` | {kind} | {default} | {text} |\n" for key, kind, default, text in rows(table)
         )
+    parts.append("\n" + "\n".join(option_lines()) + "\n")
     parts.append("\n## Other tables\n\n| table | value | meaning |\n|---|---|---|\n")
     for name in LISTS:
         field = RootTable.model_fields[name]
