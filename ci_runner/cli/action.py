@@ -261,6 +261,5 @@ def parsed(*words: str) -> Namespace:
         with redirect_stderr(said):
             return build_parser(words[0]).parse_args(words)
     except SystemExit:
-        lines = [line for line in said.getvalue().splitlines() if line.strip()]
-        text = (lines[-1] if lines else "").partition("error: ")[2]
+        text = said.getvalue().partition("error: ")[2].partition("\n")[0]
         raise UsageError(text or "the inputs contradict each other", fix="correct the inputs") from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from argparse import ArgumentParser, Namespace
+import math
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     spot.add_argument("--preemptible", action="store_true", dest="spot", help="the same")
     group.add_argument(
-        "--max-minutes", type=float, metavar="N", help=f"the longest lease (default: {LONGEST_MINUTES:g})"
+        "--max-minutes", type=minutes, metavar="N", help=f"the longest lease (default: {LONGEST_MINUTES:g})"
     )
     group.add_argument(
         "--option",
@@ -48,6 +49,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="what else the provider wants to know",
     )
+
+
+def minutes(text: str) -> float:
+    """A number of minutes that a lease can last."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise ArgumentTypeError(f"{text!r} is no number of minutes above 0")
+    return found
 
 
 def with_machine(settings: Settings, arguments: Namespace) -> tuple[Settings, str | None]:

@@ -174,8 +174,9 @@ def _told(found: Starter) -> list[str]:
     from ci_runner.github.commands import one_line
 
     lines = [f"wrote {name}" for name in found.files]
-    suites = f"suites {', '.join(found.suites)}" if found.suites else "nothing here looks like tests"
-    lines += [f"found {suites}; default branch {one_line(found.branch)}", *_noted(found)]
+    names = f"suite{'s' * (len(found.suites) > 1)} {', '.join(found.suites)}"
+    suites = f"found {names}" if found.suites else "found nothing that looks like tests"
+    lines += [f"{suites}; default branch {one_line(found.branch)}", *_noted(found)]
     if found.suites:
         return [*lines, "next: ci-runner run"]
     return [

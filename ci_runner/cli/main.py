@@ -6,7 +6,7 @@ import importlib
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from ci_runner import __version__
 
@@ -55,6 +55,18 @@ class Command(Protocol):
     run: Callable[[Namespace], int]
 
 
+class Parser(ArgumentParser):
+    """Says what is wrong with the words in two lines, as every other error is said."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the usage's exit code."""
+        from ci_runner.errors import USAGE, UsageError
+        from ci_runner.github.commands import one_line
+
+        error = UsageError(one_line(message), fix=f"see {self.get_default('help_of') or self.prog} --help")
+        self.exit(USAGE, "\n".join(error.lines()) + "\n")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -74,13 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser(only: str | None = None) -> ArgumentParser:
     """The parser of all commands; with `only`, just that command's arguments are filled in (imports are dear)."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="ci-runner",
         description="Choose the tests a change needs, lease a machine that can run them, run them, and say what broke.",
         epilog="example: ci-runner run --test-path tests",
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"ci-runner {__version__}")
+    parser.set_defaults(help_of=f"ci-runner {only}" if only in COMMANDS else None)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     known = COMMANDS if only not in INTERNAL else INTERNAL
     for name, (module, text) in known.items():

@@ -54,10 +54,12 @@ def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
 
         found = unconfigured_suites(settings.root)
         if not found:
+            there = (settings.root / TEAM_FILE).is_file()
             raise UsageError(
-                "no ci-runner.toml here, and nothing that looks like tests",
+                f"{'no suite in' if there else 'no'} {TEAM_FILE} here, and nothing that looks like tests",
                 where=str(settings.root),
-                fix="name a folder with --test-path, or write a configuration with: ci-runner init",
+                fix="name a folder with --test-path, or "
+                + ("write [suites.NAME] into it" if there else "write a configuration with: ci-runner init"),
             )
         what = ", ".join(
             f"pytest on {' '.join(s.tests)}" if s.tests else str(s.command) for s in found.values()
@@ -73,6 +75,8 @@ def event_of(
     settings: Settings, *, event: str | None, event_name: str | None, changed_files: str | None
 ) -> Event:
     """The event that the run answers to: the one named, GitHub's own, or the person at the keyboard."""
+    if event_name and not event and not in_ci(os.environ):
+        raise UsageError("--event-name says what a file holds, and no file is named", fix="add --event FILE")
     return find_event(
         settings.root,
         os.environ if in_ci(os.environ) else {},

@@ -66,7 +66,10 @@ def select(
 def empty_reason(plan: Plan) -> tuple[str, str]:
     """Why a plan without suites is not green, and what to do."""
     if not plan.skipped:
-        return "the configuration has no suites", "write one under [suites.NAME], or run: ci-runner init"
+        return (
+            "the configuration has no suites",
+            "write one under [suites.NAME]; ci-runner init --dry-run shows a starter",
+        )
     if any(skip.code in REFUSED for skip in plan.skipped):
         trust = plan.event.trust
         if trust is not None and not trust.allowed:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 FRAME = re.compile(r'^\s*File "([^"]*)", line (\d+)(?:,)? in (.+)$')
 PLACE = re.compile(r"^\S[^\n]*:\d+: ?\S*$")  # pytest's `tests/test_a.py:88: AssertionError`
 RULE = re.compile(r"^(?:_ ){5,}_?$|^[-=_ ]{20,}$")
+LOG_LINES = 8  # of the end of a log, where the verdict alone does not say what went wrong
+LOG_TAIL_BYTES = 4096
 OURS = ("/_pytest/", "/pluggy/", "/xdist/", "/execnet/", "runpy.py", "/unittest/", "<frozen")
 
 
@@ -82,3 +86,14 @@ def stack_top(stacks: str, frames: int = 5) -> list[str]:
     calls = (current or [blocks[-1][1]])[0]
     theirs = [call for call in calls if not any(word in call for word in OURS)]
     return (theirs or calls)[:frames]
+
+
+def last_lines(log: Path) -> list[str]:
+    """The end of a log, without empty lines; nothing if there is no such log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            text = file.read(LOG_TAIL_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-LOG_LINES:]

@@ -47,6 +47,7 @@ class Explanation:
     fix: str
     command: str = ""  # what to type, if there is something
     evidence: tuple[str, ...] = ()  # lines such as the top of a stack
+    log: str = ""  # the log whose end says more, relative to the run folder
 
 
 def headline_word(result: RunResult) -> str:
@@ -111,7 +112,13 @@ def explain_suite(suite: SuiteResult, *, cancelled: bool = False) -> Iterator[Ex
         yield _timed_out(suite, hung, last.reason)
     elif suite.exit_code in NOT_TESTED:
         what, fix = _told(problems, NOT_TESTED[suite.exit_code])
-        yield Explanation(subject=subject, what=what, means=_known(suite), fix=fix or TODO[suite.exit_code])
+        yield Explanation(
+            subject=subject,
+            what=what,
+            means=_known(suite),
+            fix=fix or TODO[suite.exit_code],
+            log=last.log if last is not None and suite.exit_code == errors.MACHINE else "",
+        )
     elif suite.verdict is Verdict.EMPTY:
         what, fix = _told(problems, "no test was found or selected")
         yield Explanation(
@@ -129,6 +136,7 @@ def explain_suite(suite: SuiteResult, *, cancelled: bool = False) -> Iterator[Ex
             means=_known(suite),
             fix=fix or TODO[errors.INCOMPLETE],
             evidence=tuple(f"running at the end: {case.id}" for case in hung[:5]),
+            log=last.log if last is not None else "",
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ci_runner.github.commands import StopCommands, neutralise, one_line
 from ci_runner.model import AttemptState, Verdict
-from ci_runner.report import explain, words
+from ci_runner.report import excerpt, explain, words
 from ci_runner.report.notable import RED
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class TerminalListener:
             self._bars.close()
             self._bars = None
         for explained in explain.explanations(result):
-            self._explanation(explained)
+            self._explanation(explained, folder)
         for text in result.notes:
             self.note(text)
         for finding in result.findings:
@@ -287,13 +287,17 @@ class TerminalListener:
         if place or again:
             self._line(f"       {place}{one_line(again)}")
 
-    def _explanation(self, explained: explain.Explanation) -> None:
+    def _explanation(self, explained: explain.Explanation, folder: Path) -> None:
         self._line("")
         subject = one_line(explained.subject)
         self._row(subject, one_line(explained.what, 600))
         for line in explained.evidence:
             self._row("", one_line(line, 300))
         self._row("", one_line(explained.means, 300))
+        if explained.log and (end := excerpt.last_lines(folder / explained.log)):
+            self._row("log:", f"{one_line(shown_path(folder / explained.log))} ends so:")
+            for line in end:
+                self._row("", f"  {one_line(line, MESSAGE_LIMIT)}")
         self._row("fix:", one_line(explained.fix, 600))
         if explained.command:
             self._row("again:", one_line(explained.command))

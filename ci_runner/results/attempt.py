@@ -73,6 +73,13 @@ def collect(folder: Path, *, suite: Suite, attempt: Attempt) -> Collected:
     )
 
 
+# what a shell means by these, with the way out of it
+SHELL_SAYS = {
+    126: ": a program of its command may not be run\nfix: make it executable (chmod +x)",
+    127: ": a program of its command was not found\nfix: install it, or put its folder on PATH; setup can do that",
+}
+
+
 def junit_files(folder: Path) -> list[Path]:
     """The JUnit files of an attempt, in a stable order."""
     return sorted(
@@ -143,7 +150,7 @@ def _exit_against_cases(code: int | None, cases: Iterable[CaseResult], attempt: 
         text = "ended with exit code 0 although tests failed"
         return [Problem(kind="exit-code", text=text, file=attempt.log, fatal=False)]
     if code not in (0, None) and not red:
-        text = f"ended with exit code {code} although no test failed"
+        text = f"ended with exit code {code}{SHELL_SAYS.get(code, ' although no test failed')}"
         return [Problem(kind="exit-code", text=text, file=attempt.log)]
     return []
 
@@ -234,6 +241,7 @@ def _of_log(log: SidecarLog, attempt: Attempt) -> list[Problem]:
         found.append(Problem(kind="sidecar", text=text, file=f"{attempt.folder}/sidecar.jsonl", fatal=fatal))
     if log.unknown:
         text = f"no such test: {', '.join(log.unknown[:NAMED])}"
+        text += "\nfix: name it as the report or pytest --collect-only does"
         found.append(Problem(kind="unknown-test", text=text))
     if attempt.state is AttemptState.FINISHED and log.sessions and log.collected is None:
         text = f"pytest ended (exit {attempt.exit_code}) before it had collected the tests"

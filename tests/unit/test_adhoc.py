@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 
 import pytest
@@ -91,3 +91,10 @@ def test_results_can_be_uploaded_to_a_bucket(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("ci_runner.history.store.open_store", lambda place, _root: opened.append(place))
     check_upload(Settings(root=Path(), stores={"history": "s3://bucket/kpt"}))
     assert opened == ["s3://bucket/kpt"]
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "soon", ""])
+def test_a_lease_lasts_some_minutes(given: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="no number of minutes above 0"):
+        adhoc.minutes(given)
+    assert adhoc.minutes("1.5") == 1.5

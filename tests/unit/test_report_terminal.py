@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_runner.model import AttemptState, MachineSpec, OfferAttempt, Outcome, Plan, RunResult
+from ci_runner.model import AttemptState, MachineSpec, OfferAttempt, Outcome, Plan, RunResult, Verdict
 from ci_runner.report.terminal import TerminalListener, is_terminal, shown_path, write
 from tests import golden
 from tests import report_samples as samples
@@ -270,3 +270,27 @@ def test_lines_of_machines_asked_for_side_by_side_say_which(tmp_path: Path, suit
     lines = stream.getvalue().splitlines()
     assert lines[-2].endswith(f"us-east5-b v6e-1  no capacity: none left{whose}")
     assert lines[-1].endswith(f"1 TPU chip{whose}")
+
+
+def test_what_is_incomplete_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "go.1.log"
+    log.write_bytes(b"begin\n" * 2000 + b"\n::error::bash: gotestsum: \xff command not found\n\n")
+    broken = samples.attempt("go", log="logs/go.1.log", exit_code=127)
+    result = samples.run_result(
+        samples.suite_result(attempts=(broken,), verdict=Verdict.INCOMPLETE, exit_code=9),
+        verdict=Verdict.INCOMPLETE,
+        exit_code=9,
+    )
+    text = told(result, tmp_path)
+    assert f"log:     {log} ends so:\n           begin\n" in text
+    assert text.count("           begin\n") == 7
+    assert "  \\::error::bash" in text
+    assert "gotestsum: \ufffd command not found" in text
+
+
+def test_a_log_that_is_not_there_is_not_spoken_of(tmp_path: Path) -> None:
+    broken = samples.attempt("go", log="logs/none.log", exit_code=127)
+    suite = samples.suite_result(attempts=(broken,), verdict=Verdict.INCOMPLETE, exit_code=9)
+    result = samples.run_result(suite, verdict=Verdict.INCOMPLETE, exit_code=9)
+    assert "log:" not in told(result, tmp_path)

@@ -206,6 +206,21 @@ def test_a_timeout_names_the_test_that_hung_and_keeps_the_stacks(folder: Folder)
     assert found.stacks.startswith("Thread 0x1")
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (127, "was not found\nfix: install it"),
+        (126, "may not be run\nfix: make it executable"),
+        (3, "no test failed"),
+    ],
+)
+def test_what_the_shell_means_by_a_code_is_said(folder: Folder, code: int, words: str) -> None:
+    found = folder.read(code, suite=COMMAND)
+    (told,) = [problem for problem in found.problems if problem.kind == "exit-code"]
+    assert f"exit code {code}" in told.text
+    assert words in told.text
+
+
 def test_an_attempt_that_left_nothing_is_red_whatever_its_exit_code(folder: Folder) -> None:
     assert ("no-results", True) in kinds(folder.read(0))
     assert ("exit-code", True) in kinds(folder.read(1))

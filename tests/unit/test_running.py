@@ -125,6 +125,23 @@ def test_a_folder_without_anything_says_both_ways_on(
     assert "ci-runner init" in str(caught.value.fix)
 
 
+def test_a_configuration_without_suites_is_not_said_to_be_missing(configured: Write) -> None:
+    configured("[project]\nname = 'x'\n")
+    with pytest.raises(UsageError, match=r"no suite in ci-runner\.toml here") as caught:
+        running.settings_of(None, ())
+    assert "[suites.NAME]" in str(caught.value.fix)
+
+
+def test_a_kind_of_event_without_a_file_is_refused(
+    configured: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured(TWO)
+    for name in ("CI", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError, match="no file is named"):
+        running.chosen_by(arguments("--event-name", "push"))
+
+
 def test_named_paths_are_a_suite_of_their_own(configured: Write) -> None:
     configured(TWO)
     (only,) = running.chosen_by(arguments("--test-path", "a", "--test-path", "b")).plan.selected
