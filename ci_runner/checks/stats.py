@@ -38,19 +38,6 @@ def rate(events: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
     return Interval(events / n, low, high, n)
 
 
-def wilson(events: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """The Wilson score interval of a rate: nearer to the estimate than the exact one, and not always on the safe side."""
-    if not 0 <= events <= n:
-        raise ValueError(f"{events} events in {n} observations")
-    if n == 0:
-        return Interval(math.nan, 0.0, 1.0, 0)
-    z = NormalDist().inv_cdf(confidence)
-    share, weight = events / n, z * z / n
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), n)
-
-
 def runs_without_event(limit: float, *, confidence: float = CONFIDENCE) -> int:
     """How many runs without one event show that its rate is under the limit: 59 for 5 %, 149 for 2 %."""
     if not 0 < limit < 1:

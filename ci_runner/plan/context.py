@@ -34,12 +34,6 @@ NOT_DUE = (
     "skip-label",
     "already-ran",  # on this commit
 )
-NOT_ASKED = (
-    "by-name",  # has no rule: runs when named
-    "not-named",  # others were named
-    "machine",  # a local run without names leases no machine
-    "tier",  # a local run without names is the cpu tier's
-)
 REFUSED = ("untrusted",)
 
 

@@ -152,18 +152,6 @@ def shell_of(lease: Lease, keys: LeaseKeys | None, environ: Mapping[str, str] = 
     return _together([_shell(lease, host, keys, environ) for host in hosts])
 
 
-def end_there(shell: Shell) -> None:
-    """End every process of the lease on its machines, remove its folders there, and close the connection."""
-    from ci_runner.remote.openssh import OpenSSHShell
-    from ci_runner.remote.slice import SliceShell
-
-    if isinstance(shell, OpenSSHShell | SliceShell):
-        try:
-            shell.end()
-        finally:
-            shell.close()
-
-
 def close_shell(shell: Shell) -> None:
     """End the connection of a shell, if it has one; jobs go on."""
     from ci_runner.remote.openssh import OpenSSHShell

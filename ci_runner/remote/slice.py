@@ -37,7 +37,6 @@ class SliceShell:
         self._shells = list(shells)
         self._pool = concurrent.futures.ThreadPoolExecutor(JOBS * len(shells), thread_name_prefix="slice")
         self._ended: dict[str, JobStatus] = {}
-        self._failed: dict[str, int] = {}
 
     @property
     def workers(self) -> int:
@@ -84,16 +83,10 @@ class SliceShell:
         if len(statuses) < len(found):
             return None
         merged, failed = merge(statuses)
-        if failed is not None:
-            self._failed[job.id] = failed
-            if failed > 0:
-                self._tell(job, failed, statuses[failed])
+        if failed:  # the log of worker 0 is the job's own
+            self._tell(job, failed, statuses[failed])
         self._ended[job.id] = merged
         return merged
-
-    def failed_worker(self, job: Job) -> int | None:
-        """The worker whose failure is the job's; None if it has not failed."""
-        return self._failed.get(job.id)
 
     def cancel(self, job: Job) -> None:
         """Ask all supervisors to end the job."""
