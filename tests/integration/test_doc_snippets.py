@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from gate.steps import lint_steps, tool
+from gate.steps import tool
 
+from tests.lint_kit import check_with_actionlint
 from tests.workflow_rules import ROOT, WORKFLOWS, Workflow, pins, problems, yaml
 
 BLOCK = re.compile(r"^(?P<indent> *)```ya?ml\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
@@ -74,18 +74,7 @@ def test_a_fragment_pins_what_others_wrote_as_whole_workflows_do(page: Path) -> 
 
 
 def test_actionlint_finds_nothing(written: Path) -> None:
-    (linter,) = (step for step in lint_steps() if step.name == "actionlint")
-    words = tool("go", "tool", "actionlint", "-shellcheck", tool("shellcheck")[0], "-pyflakes", "")
-    done = subprocess.run(
-        [*words, *map(str, sorted((written / ".github" / "workflows").iterdir()))],
-        check=False,
-        cwd=linter.cwd,
-        env={**os.environ, **linter.environ},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_with_actionlint(sorted((written / ".github" / "workflows").iterdir()))
 
 
 def test_zizmor_finds_nothing_that_has_no_reason(written: Path) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from gate.steps import lint_steps, tool
 
 from ci_runner.cli import init
 from ci_runner.cli.main import main
 from ci_runner.config.detect import detected_suites
 from ci_runner.config.load import load_settings
+from tests.lint_kit import check_with_actionlint
 
 TEST = "def test_a():\n    pass\n"
 REPOSITORIES: dict[str, dict[str, str]] = {
@@ -157,18 +157,7 @@ def test_the_workflows_that_are_written_are_some(tmp_path: Path, monkeypatch: py
         monkeypatch.chdir(make(tmp_path / name, files))
         assert main(["init"]) == 0
         written.append(str(tmp_path / name / init.WORKFLOW))
-    (linter,) = (step for step in lint_steps() if step.name == "actionlint")
-    words = tool("go", "tool", "actionlint", "-shellcheck", tool("shellcheck")[0], "-pyflakes", "", *written)
-    done = subprocess.run(
-        words,
-        check=False,
-        cwd=linter.cwd,
-        env={**os.environ, **linter.environ},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_with_actionlint(written)
 
 
 def test_a_hostile_name_breaks_neither_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from gate.steps import lint_steps, tool
+from gate.steps import tool
 
 from ci_runner.config.detect import detected_suites
 from ci_runner.config.starter import ACTION, workflow_text
+from tests.lint_kit import check_with_actionlint
 from tests.sample_repositories import SAMPLES, make
 
 HOSTILE = (
@@ -48,18 +48,7 @@ def workflows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_actionlint_finds_nothing(workflows: dict[str, Path]) -> None:
-    (linter,) = (step for step in lint_steps() if step.name == "actionlint")
-    words = tool("go", "tool", "actionlint", "-shellcheck", tool("shellcheck")[0], "-pyflakes", "")
-    done = subprocess.run(
-        [*words, *map(str, workflows.values())],
-        check=False,
-        cwd=linter.cwd,
-        env={**os.environ, **linter.environ},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_with_actionlint(workflows.values())
 
 
 def test_zizmor_finds_the_tag_of_our_own_action_and_the_install_of_pnpm_alone(
