@@ -135,7 +135,9 @@ def _type(arguments: Namespace, platform: str) -> str | None:
 
 def _options(arguments: Namespace, settings: Settings) -> Mapping[str, str]:
     """The options; those of a configured machine of the same provider count where nothing else is said."""
+    from ci_runner.config.options import unread_options
     from ci_runner.errors import UsageError
+    from ci_runner.github.commands import one_line
 
     provider = PROVIDERS[_platform(arguments)]
     found: dict[str, str] = {}
@@ -147,6 +149,12 @@ def _options(arguments: Namespace, settings: Settings) -> Mapping[str, str]:
         if not equals or not name:
             raise UsageError(f"--option {text!r} has no name or no value", fix="write it as NAME=VALUE")
         found[name] = value
+    for name, why in unread_options({"provider": provider, "options": found}):
+        raise UsageError(
+            f'there is no option "{one_line(name, 80)}": {why}',
+            where="--option",
+            fix="docs/reference/configuration.md lists the options of each provider",
+        )
     if arguments.host:
         found["hosts"] = ",".join(arguments.host)
     return found

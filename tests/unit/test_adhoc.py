@@ -70,6 +70,7 @@ def test_without_a_description_the_machine_is_the_one_that_was_named() -> None:
         ("--zone us-east5-b", "who lends the machine"),
         ("--machine gpu --spot", "--spot describes another one"),
         ("--instance-type a --option x", "no name or no value"),
+        ("--instance-type a --option subent=s-1", 'no option "subent": aws-ec2 does not read this option'),
     ],
 )
 def test_contradictions_are_told(text: str, said: str) -> None:
