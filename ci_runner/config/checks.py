@@ -19,6 +19,20 @@ NAMED = ("machines", "suites", "flags", "notify", "caches")  # their names becom
 LOCAL = "local"
 STORES = ("history", "caches")
 
+# the events that ci-runner acts on; tests hold them to the readers of payloads, which are dear to import
+EVENTS = (
+    "push",
+    "pull_request",
+    "pull_request_target",
+    "merge_group",
+    "schedule",
+    "workflow_dispatch",
+    "workflow_call",
+    "repository_dispatch",
+    "workflow_run",
+    "issue_comment",
+)
+
 
 def contradictions(table: SuiteTable) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """Key, reason, and the keys that it is about."""
@@ -80,10 +94,11 @@ def cross_checks(
             if machine not in machines and "{" not in machine:
                 text = f'there is no machine "{machine}"{near(machine, machines)}'
                 yield problem(("suites", name, "machine"), text, layers)
-        for group in _words(_table(table, "when").get("path-groups")):
-            if group not in groups:
-                text = f'there is no group "{group}"{near(group, groups)}'
-                yield problem(("suites", name, "when", "path-groups"), text, layers)
+        for key, what, known in (("path-groups", "group", groups), ("events", "event", EVENTS)):
+            for word in _words(_table(table, "when").get(key)):
+                if word not in known:
+                    text = f'there is no {what} "{word}"{near(word, known)}'
+                    yield problem(("suites", name, "when", key), text, layers)
     yield from _unknown_suites(data, tables, suites, layers)
     yield from _caches(data, tables, layers)
     yield from _alerts(data, layers)

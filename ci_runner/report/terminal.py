@@ -295,8 +295,11 @@ class TerminalListener:
             self._row("", one_line(line, 300))
         self._row("", one_line(explained.means, 300))
         if explained.log and (end := excerpt.last_lines(folder / explained.log)):
-            self._row("log:", f"{one_line(shown_path(folder / explained.log))} ends so:")
-            for line in end:
+            told = bool(
+                explained.evidence
+            )  # where a test was running, the log ends in the middle of something
+            self._row("log:", f"{one_line(shown_path(folder / explained.log))}{'' if told else ' ends so:'}")
+            for line in () if told else end:
                 self._row("", f"  {one_line(line, MESSAGE_LIMIT)}")
         self._row("fix:", one_line(explained.fix, 600))
         if explained.command:

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from ci_runner.config.checks import EVENTS
 from ci_runner.config.detect import detected_suites
 from ci_runner.config.load import load_settings
 from ci_runner.config.reference import key_lines, reference_text
 from ci_runner.config.schema import json_schema
 from ci_runner.config.settings import Notify, Settings
 from ci_runner.errors import ConfigurationError, UsageError
+from ci_runner.github.event import READERS
 from ci_runner.model import LabelMode, Needs, Risk, Runner
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "config"
@@ -474,3 +476,10 @@ def test_what_other_tools_left_broken_stops_no_detection(tmp_path: Path) -> None
     )
     (tmp_path / "pyproject.toml").write_text(f"a = {'9' * 5000}", encoding="utf-8")
     assert [suite.name for suite in detected_suites(tmp_path)] == ["rust", "js"]
+
+
+def test_an_event_that_is_none_is_refused_and_those_of_payloads_are_known(tmp_path: Path) -> None:
+    text = '[suites.a]\ntests = ["t"]\n[suites.a.when]\nevents = ["push", "pul_request"]\n'
+    (told,) = problems(tmp_path, text)
+    assert 'suites.a.when.events: there is no event "pul_request" (did you mean "pull_request"?)' in told
+    assert tuple(READERS) == EVENTS
