@@ -120,7 +120,7 @@ def fill(parser: ArgumentParser, command: Command, text: str) -> None:
 
 def guarded(action: Callable[[], int]) -> int:
     """Run the action; a known error becomes its lines on stderr and its exit code."""
-    from ci_runner.errors import CANCELLED, CiRunnerError
+    from ci_runner.errors import CANCELLED, CiRunnerError, UsageError
 
     try:
         return action()
@@ -130,6 +130,13 @@ def guarded(action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("ci-runner: cancelled", file=sys.stderr)
         return CANCELLED
+    except UnicodeEncodeError as error:
+        if error.encoding.startswith("utf"):
+            raise  # no locale is to blame
+        what = f"{error.object[error.start : error.end]!a} has no place in this locale's {error.encoding}"
+        told = UsageError(what, fix="set PYTHONUTF8=1, or a locale of UTF-8 such as LC_ALL=C.UTF-8")
+        print("\n".join(told.lines()), file=sys.stderr)
+        return told.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away, as `| head` does; nothing is left to say
         return 0

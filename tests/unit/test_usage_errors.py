@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ci_runner.cli.main import main
+from ci_runner.cli.main import guarded, main
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,17 @@ def test_a_word_that_does_not_fit(
     assert what in error
     assert fix == f"fix: see {where} --help"
     assert said.out == ""
+
+
+def test_a_locale_that_cannot_write_a_name_is_an_error_with_a_way_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert guarded(lambda: len("p\xe4th".encode("ascii"))) == 2
+    error, fix = capsys.readouterr().err.splitlines()
+    assert error == "ci-runner: error: '\\xe4' has no place in this locale's ascii"
+    assert "PYTHONUTF8=1" in fix
+
+
+def test_text_that_no_locale_can_write_is_not_blamed_on_one() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        guarded(lambda: len("\udc80".encode()))
