@@ -22,8 +22,19 @@ def new_run_id(now: float) -> str:
 
 
 def default_folder(root: Path, run_id: str) -> Path:
-    """The folder of a run beside the configuration."""
-    return hidden_home(root) / "runs" / run_id
+    """The folder of a run beside the configuration. Raises UsageError where none can be made."""
+    try:
+        return hidden_home(root) / "runs" / run_id
+    except OSError as error:
+        raise _cannot_make(root / HOME, error) from error
+
+
+def _cannot_make(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot make the run folder: {error.strerror or error}",
+        where=str(path),
+        fix="name a folder that can be written with --out",
+    )
 
 
 def hidden_home(root: Path) -> Path:
@@ -64,11 +75,7 @@ class RunFolder:
             for part in ("attempts", "logs"):
                 (self.path / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(
-                f"cannot make the run folder: {error.strerror or error}",
-                where=str(self.path),
-                fix="name a folder that can be written with --out",
-            ) from error
+            raise _cannot_make(self.path, error) from error
 
     def write_plan(self, plan: Plan) -> None:
         """Record what is going to happen, before it does."""

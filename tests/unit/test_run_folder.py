@@ -23,6 +23,14 @@ def test_run_ids_sort_by_time_and_differ_within_a_second() -> None:
     assert len({new_run_id(0.0) for _ in range(50)}) > 1
 
 
+def test_a_home_that_cannot_be_made_is_told_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / ".ci-runner").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot make the run folder") as caught:
+        default_folder(tmp_path, "x")
+    assert caught.value.where == str(tmp_path / ".ci-runner")
+    assert "--out" in str(caught.value.fix)
+
+
 def test_the_default_folder_hides_itself_from_git(tmp_path: Path) -> None:
     folder = default_folder(tmp_path, "x")
     assert folder == tmp_path / ".ci-runner" / "runs" / "x"
