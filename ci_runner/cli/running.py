@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ from ci_runner.config.settings import Settings
 from ci_runner.errors import UsageError
 from ci_runner.execution.folder import RunFolder, default_folder, new_run_id
 from ci_runner.execution.run import OneAtATime, in_ci
-from ci_runner.execution.session import Session
+from ci_runner.execution.session import Session, steady
 from ci_runner.github.commands import one_line
 from ci_runner.github.event import find_event
 from ci_runner.model import Event, Plan, Runner, RunResult, Selection, Shard, Suite
@@ -243,9 +242,10 @@ def session_of(
     from ci_runner.report.terminal import TerminalListener
 
     check_machine(settings, machine)
-    now = time.time()
+    clock = steady()
+    now = clock()
     run_id = new_run_id(now)
-    listener = TerminalListener(stream, color=None, live_output=live, environ=os.environ)
+    listener = TerminalListener(stream, color=None, live_output=live, environ=os.environ, clock=clock)
     return Session(
         run_id=run_id,
         folder=RunFolder(out.absolute() if out else default_folder(settings.root, run_id)),
@@ -268,6 +268,7 @@ def session_of(
         when_busy=cache(load_meanwhile),
         repository=os.environ.get("GITHUB_REPOSITORY") or settings.name,
         today=datetime.fromtimestamp(now, UTC).date(),
+        clock=clock,
     )
 
 

@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     from ci_runner.providers.book import Book
 
 
+def steady(
+    wall: Callable[[], float] = time.time, ticks: Callable[[], float] | None = None
+) -> Callable[[], float]:
+    """A clock that shows what time it is and runs on evenly, whatever is done to this machine's meanwhile."""
+    ticks = ticks or _ticks
+    ahead = wall() - ticks()
+    return lambda: ahead + ticks()
+
+
+def _ticks() -> float:
+    """Seconds since whenever, those included in which the machine slept: a leased one does not sleep."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # of Linux alone
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class Cancellation:
     """Says whether the run is to stop; set by a signal, seen by every thread."""
 
@@ -106,4 +121,4 @@ class Session:
     today: date
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # suite → its secrets
     caches: Shelf | None = None  # where folders of leased machines are kept from run to run
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = field(default_factory=steady)

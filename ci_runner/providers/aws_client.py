@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ci_runner.errors import ConfigurationError
 from ci_runner.providers.aws_failures import EXPIRED, NO_CREDENTIALS, SERVER_FAULTS, error_of, failure_of
+from ci_runner.providers.cloud_clock import CloudClock
 from ci_runner.providers.failures import Failure, Kind
 
 CONNECT_SECONDS = 5.0
@@ -46,6 +47,7 @@ class Aws:
         self._session: Any = None
         self._clients: dict[tuple[str, str], Any] = {}
         self._regions: tuple[str, ...] | None = None
+        self.clock = CloudClock("AWS")
 
     def home_region(self) -> str | None:
         """The region that the usual configuration of AWS names; None if it names none."""
@@ -131,8 +133,9 @@ class Aws:
         try:
             client = self._client(service, region)
             method: Callable[..., Mapping[str, Any]] = getattr(client, _method(operation))
-            return method(**values), None, False
+            answer = method(**values)
         except ClientError as error:
+            self._dated(error.response)
             failure = _answered(error.response)
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
             return {}, failure, status >= 500 or failure.code in SERVER_FAULTS
@@ -145,6 +148,11 @@ class Aws:
             ) from error
         except BotoCoreError as error:
             return {}, _unanswered(error), True
+        self._dated(answer)
+        return answer, None, False
+
+    def _dated(self, answer: Mapping[str, Any]) -> None:
+        self.clock.heard(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
 
     def _client(self, service: str, region: str) -> Any:
         from botocore.config import Config

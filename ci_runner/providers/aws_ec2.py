@@ -29,7 +29,7 @@ from ci_runner.providers.aws_notice import announced, spot_notice_command
 from ci_runner.providers.aws_offers import Catalogue, offers, regions_of, types_of
 from ci_runner.providers.choice import region_of
 from ci_runner.providers.connections import Connections
-from ci_runner.providers.identity import MARKED, label_value
+from ci_runner.providers.identity import MARKED, label_value, shifted
 from ci_runner.providers.leases import check_lease
 from ci_runner.providers.ways import Ways, ways
 from ci_runner.remote.machine import Host, plain_key, ssh_port, ssh_user
@@ -116,7 +116,8 @@ class Ec2Provider:
         )
         there = self._launcher.live(region, lease)
         if there is None:
-            lease = self._launcher.create(lease, region, keys)
+            ahead = self._aws.clock.ahead
+            lease = shifted(self._launcher.create(shifted(lease, ahead), region, keys), -ahead)
         elif word(there) in ("stopping", "stopped"):
             self.start(lease)
         instance = self._launcher.await_running(lease, region, deadline)
@@ -230,7 +231,7 @@ class Ec2Provider:
             ids = [str(each["InstanceId"]) for each in found if word(each) != "terminated"]
             ids += leftovers(self._aws, region, of_lease(lease.id)).ids()
             if ids:
-                tag = {"Key": MARKED, "Value": str(int(at))}
+                tag = {"Key": MARKED, "Value": str(int(at + self._aws.clock.ahead))}
                 self._aws.call("ec2", region, "CreateTags", Resources=ids, Tags=[tag])
 
     def leases(self, owner: str | None = None) -> list[Lease]:
@@ -243,7 +244,7 @@ class Ec2Provider:
 
     def _leases_in(self, region: str) -> list[Lease]:
         try:
-            return leases_in(self._aws, region)
+            return [shifted(lease, -self._aws.clock.ahead) for lease in leases_in(self._aws, region)]
         except CiRunnerError as error:
             error.fix = (
                 f"{error.fix + '; ' if error.fix else ''}name the regions in use in CI_RUNNER_AWS_REGIONS"

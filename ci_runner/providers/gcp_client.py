@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ci_runner.errors import AuthenticationError, ConfigurationError
 from ci_runner.providers import gcp_failures as google
+from ci_runner.providers.cloud_clock import CloudClock
 from ci_runner.providers.failures import Failure, Kind
 from ci_runner.providers.gcp_failures import error_of, failure_of
 
@@ -48,6 +49,7 @@ class Tpus:
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, hides nothing
         self._seconds = call_seconds
         self._client: Any = None
+        self.clock = CloudClock("Google Cloud")
 
     def project(self, options: Mapping[str, str]) -> str:
         """The project: of the machine's options, the environment, or gcloud's configuration.
@@ -125,7 +127,13 @@ class Tpus:
     def _connected(self) -> Any:
         if self._client is None:
             self._client = self._connect()
+            session = getattr(self._client.transport, "_session", None)  # Google's client shows no headers
+            if session is not None:
+                session.hooks["response"].append(self._dated)
         return self._client
+
+    def _dated(self, response: Any, **_: Any) -> None:
+        self.clock.heard(response.headers.get("Date"))
 
     def _connect(self) -> Any:
         try:

@@ -20,7 +20,7 @@ from ci_runner.providers.gcp_client import Tpus
 from ci_runner.providers.gcp_failures import error_of, failure_of
 from ci_runner.providers.gcp_launch import enqueue, node_of
 from ci_runner.providers.gcp_nodes import GONE_STATES, Found, Places, node_id, state_of, words_of
-from ci_runner.providers.identity import LEASE, MARKED, label_value
+from ci_runner.providers.identity import LEASE, MARKED, label_value, shifted
 from ci_runner.providers.leases import check_lease
 from ci_runner.providers.prices import price_per_hour
 from ci_runner.providers.tpu_types import tpu_type
@@ -134,8 +134,7 @@ class TpuProvider:
             user=user,
             image=kind.runtime,
         )
-        node = node_of(lease, kind, keys, user)
-        operation = self._create(lease, node, deadline)
+        operation = self._create(lease, lambda timed: node_of(timed, kind, keys, user), deadline)
         found = self._await_ready(lease, operation, deadline)
         addresses = found.addresses(private=offer.machine.options.get("address") == "private")
         lease = dataclasses.replace(
@@ -158,13 +157,16 @@ class TpuProvider:
         self._connections.keep(ready, shell)
         return ready
 
-    def _create(self, lease: Lease, node: Any, deadline: float) -> str | None:
+    def _create(self, lease: Lease, made: Callable[[Lease], Any], deadline: float) -> str | None:
         """Ask for the node, or adopt the one that is there and ours; the name of the operation, if there is one."""
         parent = self._parent(lease)
         there = self._places.node(parent, lease.id)
         if there is not None:
             self._adopt(there, lease)
             return None
+        node = made(
+            shifted(lease, self._tpus.clock.ahead)
+        )  # the question whether it is there was answered with a date
         try:
             if lease.machine.options.get("queued") == "true":
                 enqueue(self._tpus, lease, node, parent, seconds=deadline - self._clock())
@@ -315,7 +317,7 @@ class TpuProvider:
         """Label the node with the reaper's visit; a queued request cannot be labelled, and its nodes are."""
         for found in self._everything(lease):
             if found.is_node:
-                self._places.relabel(found, {**found.labels, MARKED: str(int(at))})
+                self._places.relabel(found, {**found.labels, MARKED: str(int(at + self._tpus.clock.ahead))})
 
     def leases(self, owner: str | None = None) -> list[Lease]:
         """Every lease that has a node or a queued request in any zone of the project."""
@@ -324,7 +326,7 @@ class TpuProvider:
         for each in self._places.all(project):
             lease = each.lease()
             if lease is not None and (lease.id not in found or each.is_node):
-                found[lease.id] = lease
+                found[lease.id] = shifted(lease, -self._tpus.clock.ahead)
         return [lease for lease in found.values() if owner is None or lease.owner == label_value(owner)]
 
     def examine(self, machine: MachineSpec) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 
@@ -41,6 +42,21 @@ def labels_of(lease: Lease) -> dict[str, str]:
         EXPIRES: str(int(lease.expires_at)),
     }
     return {name: value for name, value in labels.items() if value}
+
+
+def shifted(lease: Lease, seconds: float) -> Lease:
+    """The lease with its times by a clock that is so far ahead: a machine bears them by its cloud's clock."""
+    if not seconds:
+        return lease
+    labels = dict(lease.labels)
+    if (marked := marked_at(lease)) is not None:
+        labels[MARKED.removeprefix(PREFIX)] = str(max(0, int(marked + seconds)))
+    return dataclasses.replace(
+        lease,
+        created_at=lease.created_at + seconds,
+        expires_at=lease.expires_at + seconds,
+        labels=labels,
+    )
 
 
 def lease_from(

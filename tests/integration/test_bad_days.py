@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def test_number(number):
     while number == 5 and not os.path.exists({gate!r}):
         threading.Event().wait(0.02)
 """
+HOUR = 3600.0
 LOUD = """\
 import threading
 import pytest
@@ -190,6 +192,54 @@ def test_every_byte_of_the_output_comes_once_though_the_connection_is_cut_thrice
     assert [line[line.index("line ") :] for line in lines] == expected
     suite = clouds.project.load("results.json")["suites"][0]
     assert (len(suite["attempts"]), suite["passed"], suite["tests"]) == (1, 10, 10)
+    assert clouds.left() == []
+
+
+# -- clocks
+
+
+@pytest.mark.parametrize(("machine", "ahead"), [("tpu", HOUR), ("tpu", -HOUR), ("gpu", HOUR)])
+def test_a_clock_that_is_an_hour_wrong_takes_no_machine_away_and_leaves_none(
+    clouds: Clouds, tmp_path: Path, machine: str, ahead: float
+) -> None:
+    """An hour between this machine's clock, which is the runner's and the reaper's, and that of the cloud."""
+    clouds.project.write({"tests/test_a.py": GATED.format(gate=str(tmp_path / "gate"))})
+    clouds.world.ahead = clouds.ec2.ahead = ahead
+    seen: list[Any] = []
+
+    def look() -> None:
+        seen.extend(reap(clouds, "--all", "--dry-run")["machines"])
+        seen.extend(reap(clouds)["machines"])
+        if machine == "tpu":  # what the cloud shows to those whose clock is right
+            (node,) = clouds.world.nodes.values()
+            left = int(node.body["labels"]["ci-runner-expires"]) - (time.time() + ahead)
+            assert 0 < left < HOUR
+        (tmp_path / "gate").touch()
+
+    ended = run_with(clouds, "--machine", machine, meanwhile=look, at="test_number[5]")
+    assert ended.code == 0, ended
+    assert "this clock is 60 minutes " + ("behind" if ahead > 0 else "ahead of") in ended.err
+    (found,) = seen  # by --all alone: nothing was past its time
+    assert (found["overdue_seconds"], found["step"]) == (0.0, "delete")
+    results = clouds.project.load("results.json")
+    assert 0 < results["duration_seconds"] < HOUR / 4
+    assert 0 <= results["cost_usd"] < 1
+    assert clouds.left() == []
+
+
+def test_the_cloud_s_clock_decides_and_not_that_of_the_reaper(clouds: Clouds) -> None:
+    clouds.world.fault("nodes.delete", times=10**6, status=401, word="UNAUTHENTICATED", message="expired")
+    clouds.run("--machine", "tpu")
+    clouds.world.faults.clear()
+    assert reap(clouds)["machines"] == []
+    clouds.world.ahead = 10 * HOUR  # the reaper's clock is far behind
+    (marked,) = reap(clouds)["machines"]
+    assert (marked["step"], marked["result"]) == ("mark", "done")
+    assert marked["overdue_seconds"] > 0
+    assert reap(clouds)["machines"] == []  # it was marked just now
+    clouds.world.ahead += 5 * 60
+    (taken,) = reap(clouds)["machines"]
+    assert (taken["step"], taken["result"]) == ("delete", "done")
     assert clouds.left() == []
 
 

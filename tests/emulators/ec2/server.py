@@ -55,11 +55,12 @@ class Emulator:
         boot_seconds: float = 0.0,
     ) -> None:
         self.faults = Faults()
+        self.ahead = 0.0  # of its clock, as far as answers tell it
         self.world = World(machines=machines, clock=clock, boot_seconds=boot_seconds, faults=self.faults)
         self.calls: list[Call] = []
         self._tokens: dict[tuple[str, str, str], tuple[dict[str, str], Answer]] = {}
         self._creating = threading.RLock()
-        self._server = _listen(port, self._serve)
+        self._server = _listen(port, self._serve, lambda: time.time() + self.ahead)
         self._thread = threading.Thread(target=self._server.serve_forever, name="emulated EC2", daemon=True)
         self._thread.start()
 
@@ -184,13 +185,17 @@ def _send(answer: Answer, start: Start, headers: list[tuple[str, str]] | None = 
     return [answer.body]
 
 
-def _listen(port: int, app: Callable[..., Iterable[bytes]]) -> Any:
+def _listen(port: int, app: Callable[..., Iterable[bytes]], clock: Callable[[], float]) -> Any:
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
         """Serves without a log line for each request, and takes a connection that it lost for granted."""
 
         protocol_version = "HTTP/1.1"
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            """The date of an answer, by the cloud's clock."""
+            return super().date_time_string(clock() if timestamp is None else timestamp)
 
         def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
             """Say nothing."""

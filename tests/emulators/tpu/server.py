@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -72,6 +73,12 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # head and body are two writes, and the second must not wait for an answer
     server: Server
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The date of an answer, by the cloud's clock."""
+        return super().date_time_string(
+            time.time() + self.server.world.ahead if timestamp is None else timestamp
+        )
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""

@@ -116,6 +116,7 @@ class World:
         self.dooms: list[Doom] = []
         self.raids: list[Raid] = []
         self.calls: list[tuple[str, str]] = []  # method and path, in order
+        self.ahead = 0.0  # of the cloud's clock, as far as answers tell it
         self.never_done: set[str] = set()  # ids of nodes whose operation does not end
         self.deaf: set[tuple[str, int]] = set()  # (node, worker) that never boots
         self.creations_per_minute: int | None = None
