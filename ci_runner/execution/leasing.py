@@ -49,7 +49,8 @@ def borrowed(
                 session.listener.note(note)
             yield provider, lease
         finally:
-            given_back(*_release(session, provider, held.lease))
+            if held.asked:
+                given_back(*_release(session, provider, held.lease))
 
 
 class Held:
@@ -62,6 +63,7 @@ class Held:
         self._selection = selection
         self._here = self.lease.machine.provider == "local"
         self._tries: list[OfferAttempt] = []
+        self.asked = False  # before the provider is asked for it, there is nothing to give back
 
     def get(self, turn: Turn) -> Lease:
         """A ready machine; where there is none left, the next that another suite of this run gives back."""
@@ -75,6 +77,7 @@ class Held:
                     raise
                 # its time begins now, and what the refused one was called may be known to the cloud
                 self.lease = request(self._session, self._selection, self.lease.machine)
+                self.asked = False
             else:
                 turn.holds()
                 return self.lease
@@ -92,6 +95,7 @@ class Held:
         if not offers:
             raise CapacityError(f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}")
         if self._here:
+            self.asked = True
             return self._provider.acquire(self.lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
         from ci_runner.providers.failover import lease_machine  # only a machine elsewhere needs it
 
@@ -113,7 +117,7 @@ class Held:
         self._session.listener.tried(self.lease, tried)
 
     def _note(self, lease: Lease) -> None:
-        self.lease = lease
+        self.lease, self.asked = lease, True
 
     @contextmanager
     def given_back_at_once(self) -> Iterator[None]:

@@ -69,6 +69,7 @@ class SshProvider:
         self._environ = environ
         self._clock = clock
         self._shells: dict[str, Shell] = {}
+        self._missed: dict[str, set[Host]] = {}  # lease id → hosts that were never reached for it
         self._pools: dict[str, MachineSpec] = {}
         self._lock = threading.Lock()
 
@@ -94,6 +95,7 @@ class SshProvider:
         lease = dataclasses.replace(lease, price_per_hour=offer.price_per_hour)
         taken, away = [], []
         for host in self._hosts(lease):
+            self._missed.get(lease.id, set()).discard(host)
             try:
                 ready = self._acquire_on(host, lease, source, deadline)
             except _NotThere as error:
@@ -219,7 +221,10 @@ class SshProvider:
     def _held(self, lease: Lease) -> Iterator[tuple[Host, Lease]]:
         """The host whose lock the lease holds, if there is one. Raises MachineError if one that may be it is silent."""
         silent: MachineError | None = None
+        missed = self._missed.get(lease.id, ())
         for host in self._hosts(lease):
+            if host in missed:
+                continue
             try:
                 held = self._look(host, lease.machine)
             except MachineError as error:
@@ -266,10 +271,10 @@ class SshProvider:
         try:
             try:
                 there.connection.open(CONNECT_SECONDS)
-            except HostKeyError:
-                raise
             except MachineError as error:
                 if acquiring:
+                    self._missed.setdefault(lease_id, set()).add(host)
+                if acquiring and not isinstance(error, HostKeyError):
                     raise _NotThere(error) from error
                 raise
             yield there

@@ -143,9 +143,12 @@ def test_a_host_that_is_off_is_passed_over(
             pool.provider().release(make_lease(B, machine=pool.machine))
         pool.provider().release(lease)
         pool.machines.stop("two")
+        asked, wanted = pool.provider(), make_lease(B, machine=pool.machine)
         with pytest.raises(ProviderError, match=r"no host of .lab. answers") as caught:
-            acquire(pool.provider(), make_lease(B, machine=pool.machine), source)
+            acquire(asked, wanted, source)
         assert caught.value.failure.kind is Kind.UNKNOWN
+        asked.release(wanted)  # which it never reached: nothing can be there
+        assert asked.describe(wanted) is LeaseState.GONE
     finally:
         for name in ("one", "two"):
             if not pool.machines[name].is_running:

@@ -617,6 +617,18 @@ def test_a_provider_without_offers_has_no_capacity(stage: Stage) -> None:
     assert "machines.tpu" in result.problems[0].text
 
 
+def test_what_was_never_asked_for_is_not_given_back_either(stage: Stage) -> None:
+    def no_type(_spec: MachineSpec) -> list[Offer]:
+        raise errors.ConfigurationError("there is no such type")
+
+    stage.cloud._offers = no_type
+    stage.cloud.release_error = errors.MachineError("the cloud does not answer")
+    result = stage.run()
+    (problem,) = result.problems
+    assert "there is no such type" in problem.text
+    assert result.findings == ()
+
+
 def test_a_machine_that_cannot_be_used_is_its_fault(stage: Stage) -> None:
     original = stage.cloud.acquire
 
