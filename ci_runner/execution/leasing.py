@@ -96,7 +96,8 @@ class Held:
             raise CapacityError(f'no offer for machine "{machine.name}"', where=f"machines.{machine.name}")
         if self._here:
             self.asked = True
-            return self._provider.acquire(self.lease, offers[0], session.source, seconds=ACQUIRE_SECONDS)
+            seconds = min(ACQUIRE_SECONDS, self.lease.expires_at - session.clock())
+            return self._provider.acquire(self.lease, offers[0], session.source, seconds=seconds)
         from ci_runner.providers.failover import lease_machine  # only a machine elsewhere needs it
 
         lease = lease_machine(

@@ -71,6 +71,14 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What ends the search for a machine, and what a person would change to have it last longer."""
+
+    what: str = "the time to look for one"
+    fix: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Next:
     """Try this offer, after so many seconds."""
 
@@ -80,9 +88,10 @@ class Next:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """There is nothing left to try; this is why."""
+    """There is nothing left to try, or no time left to try it; this is why."""
 
     error: CiRunnerError
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +102,7 @@ class Choice:
     offers: tuple[Offer, ...]
     dropped: tuple[Dropped, ...] = ()
     tried: tuple[Tried, ...] = ()
+    limit: Limit = Limit()
 
     def failed(self, offer: Offer, failure: Failure) -> Choice:
         """The choice after one more failure."""
@@ -108,10 +118,10 @@ class Choice:
         if last and last.failure.kind is Kind.AUTH:
             return GiveUp(error=self._error())
         if left <= 0:
-            return GiveUp(error=self._error(late=True))
+            return self._late()
         if last and last.failure.kind is Kind.RATE:
             wait = self._rate_wait(last, jitter)
-            return Next(offer=last.offer, wait=wait) if wait < left else GiveUp(error=self._error(late=True))
+            return Next(offer=last.offer, wait=wait) if wait < left else self._late()
         if sum(tried.failure.kind is Kind.UNKNOWN for tried in self.tried) >= UNKNOWN_LIMIT:
             return GiveUp(error=self._error())
         return self._first_of_least_tried(left, jitter)
@@ -130,7 +140,7 @@ class Choice:
         ceiling = AGAIN_BASE_SECONDS * 2 ** counts[index]
         wait = max(LEAST_WAIT, jitter * ceiling) if counts[index] else 0.0
         if wait >= left:
-            return GiveUp(error=self._error(late=True))
+            return self._late()
         return Next(offer=self.offers[index], wait=wait)
 
     def _tries(self, offer: Offer) -> int:
@@ -147,6 +157,9 @@ class Choice:
         asked = last.failure.retry_after or 0.0
         return max(LEAST_WAIT, asked + jitter * ceiling)
 
+    def _late(self) -> GiveUp:
+        return GiveUp(error=self._error(late=True), late=True)
+
     def _error(self, *, late: bool = False) -> CiRunnerError:
         """The error that what was seen amounts to, with a line for each attempt."""
         details = (*map(str, self.tried), *map(str, self.dropped))
@@ -154,9 +167,11 @@ class Choice:
         place = f"machines.{self.machine.name}"
         make, what, fix = _verdict(kinds, self.machine, bool(self.dropped))
         if late and kinds:
-            what += ", and the time to look for one is up"
+            what += f", and {self.limit.what} is up"
+            fix += f"; or {self.limit.fix}" if self.limit.fix else ""
         elif late:
-            make, what, fix = MachineError, "there is no time left to get a machine", "give the run more time"
+            make, what = MachineError, f"there is no time left to get a machine: {self.limit.what} is up"
+            fix = self.limit.fix or "give the run more time"
         return make(what, where=place, fix=fix, details=details)
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ci_runner.errors import CiRunnerError
+from ci_runner.github.commands import one_line
 from ci_runner.model import Lease, OfferAttempt
-from ci_runner.providers.choice import Choice, GiveUp, Next, arrange, failure_of
+from ci_runner.providers.choice import Choice, GiveUp, Limit, Next, arrange, failure_of
 from ci_runner.providers.failures import ProviderError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def lease_machine(
 ) -> Leased:
     """A ready machine for this lease, from the first offer that works, before the deadline on `clock`.
 
+    The search ends with the lease's own time if that is sooner: a machine that comes later would be the reaper's.
     The lease is in the book before anything is made for it. Whatever ends this without a machine, nothing is left:
     the lease is released and closed in the book, or stays open there for the reaper if that failed. `say` hears of
     every try as it ends. Raises the error that the failures amount to, with a line for each; Cancelled.
@@ -60,7 +62,7 @@ def lease_machine(
         provider=provider,
         lease=lease,
         source=source,
-        deadline=deadline,
+        deadline=min(deadline, lease.expires_at),
         cancellation=cancellation,
         say=say,
         clock=clock,
@@ -68,6 +70,8 @@ def lease_machine(
         rng=rng or random.Random(),  # noqa: S311 - spreads retries, hides nothing
     )
     choice = arrange(lease.machine, offers, seconds=seconds, budget=budget)
+    if lease.expires_at < deadline:
+        choice = dataclasses.replace(choice, limit=limit_of(lease))
     book.request(lease)
     try:
         found = search.run(choice)
@@ -78,6 +82,18 @@ def lease_machine(
     notes = tuple(str(dropped) for dropped in choice.dropped if dropped.for_money)
     found = dataclasses.replace(found, tries=tuple(search.tries), notes=(*found.notes, *notes))
     return Leased(lease=found, attempts=found.tries)
+
+
+def limit_of(lease: Lease) -> Limit:
+    """The lease's own time as what ends the search for its machine: `max-minutes`, else what its suite may take."""
+    minutes, longest = (lease.expires_at - lease.created_at) / 60.0, lease.machine.max_minutes
+    if longest is not None and longest <= minutes:
+        what = f"the lease's time (max-minutes = {longest:g})"
+        return Limit(what=what, fix=f"raise max-minutes of [machines.{one_line(lease.machine.name, 60)}]")
+    return Limit(
+        what=f"the lease's time ({minutes:.0f} minutes, by the suite's timeout)",
+        fix="raise the timeout of the suite",
+    )
 
 
 class _Search:
@@ -113,9 +129,13 @@ class _Search:
         first: CiRunnerError | None = None
         while True:
             match choice.next(left=self._deadline - self._clock(), jitter=self._rng.random()):
-                case GiveUp(error=error):
+                case GiveUp(error=error, late=late):
+                    if first is None or len(self.tries) > 1:
+                        raise error
                     # one try that no provider classified: its own error says more than a list of one
-                    raise first if first is not None and len(self.tries) == 1 else error
+                    if late:
+                        first.details = (*first.details, error.what)
+                    raise first
                 case Next(offer=offer, wait=wait):
                     self._wait(wait)
                     found = self._try(offer)

@@ -573,3 +573,71 @@ def test_the_deadline_ends_a_rate_limit_that_does_not(world: World) -> None:
     with pytest.raises(QuotaError, match="the time to look for one is up"):
         world.get(B, deadline=1300.0)
     assert world.now < 1300.0
+
+
+@pytest.mark.parametrize(
+    ("longest", "limit", "fix"),
+    [
+        (5.0, r"the lease's time \(max-minutes = 5\) is up", "raise max-minutes of [machines.tpu]"),
+        (
+            None,
+            r"the lease's time \(5 minutes, by the suite's timeout\) is up",
+            "raise the timeout of the suite",
+        ),
+        (
+            60.0,
+            r"the lease's time \(5 minutes, by the suite's timeout\) is up",
+            "raise the timeout of the suite",
+        ),
+    ],
+)
+def test_the_search_ends_with_the_lease_s_own_time(
+    world: World, longest: float | None, limit: str, fix: str
+) -> None:
+    machine = dataclasses.replace(TPU, max_minutes=longest)
+    world.provider.fail_next = [refusal(Kind.RATE) for _ in range(1000)]
+    with pytest.raises(QuotaError, match=limit) as caught:
+        world.get(
+            B, deadline=2800.0, lease=dataclasses.replace(world.lease, machine=machine, expires_at=1300.0)
+        )
+    assert world.now < 1300.0
+    assert str(caught.value.fix).endswith(f"; or {fix}")
+
+
+class NeverBooting(FakeProvider):
+    """Waits for a worker as long as it may, which never comes."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.allowed: list[float] = []
+
+    def acquire(self, lease: Lease, offer: Offer, source: Source, *, seconds: float) -> Lease:
+        super().acquire(lease, offer, source, seconds=seconds)
+        self.allowed.append(seconds)
+        self.world.now += seconds
+        raise MachineError("worker 2 of 4 cannot be reached", fix="look at its console")
+
+
+@pytest.mark.parametrize(("expires_at", "waited"), [(1300.0, 300.0), (9000.0, 1800.0)])
+def test_a_worker_that_never_boots_is_waited_for_no_longer_than_the_lease_lasts(
+    world: World, expires_at: float, waited: float
+) -> None:
+    world.provider = provider = NeverBooting(world)
+    machine = dataclasses.replace(TPU, max_minutes=5.0)
+    with pytest.raises(MachineError, match="worker 2 of 4") as caught:
+        world.get(
+            B, deadline=2800.0, lease=dataclasses.replace(world.lease, machine=machine, expires_at=expires_at)
+        )
+    assert provider.allowed == [waited]
+    limit = "the lease's time (max-minutes = 5)" if waited == 300.0 else "the time to look for one"
+    assert caught.value.details == (f'no machine for "tpu", and {limit} is up',)
+    assert provider.leases() == []
+    assert list(world.book.open()) == []
+
+
+def test_a_lease_whose_time_is_over_asks_for_nothing(world: World) -> None:
+    world.now = 4600.0
+    with pytest.raises(MachineError, match=r"no time left to get a machine: the lease's time \(60 minutes"):
+        world.get(B, deadline=9000.0)
+    assert world.said == []

@@ -441,7 +441,7 @@ def test_a_new_machine_that_cannot_be_had_says_so_and_keeps_what_is_known(stage:
 
 
 def test_the_end_of_the_time_that_was_allowed_is_no_reason_for_another_machine(stage: Stage) -> None:
-    machine = dataclasses.replace(stage.session.settings.machines["tpu"], max_minutes=1 / 60)
+    machine = dataclasses.replace(stage.session.settings.machines["tpu"], max_minutes=3 / 60)
     stage.configure(machines={"tpu": machine})
     stage.world.lost_after = {"unit.1": 2}
     result = stage.run()
