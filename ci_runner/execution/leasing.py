@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ci_runner.errors import CapacityError, CiRunnerError, ConfigurationError, MachineError, QuotaError
 from ci_runner.github.job import mark_of
 from ci_runner.model import Lease, LeaseState, MachineSpec, Selection, Suite
+from ci_runner.providers.failures import TakenError
 from ci_runner.providers.leases import new_lease_id
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Held:
             self._session.listener.leasing(self.lease)
             try:
                 self.lease = self._ask()
+            except TakenError:
+                self.asked = False  # what there is belongs to the run that has it
+                raise
             except (CapacityError, QuotaError) as error:
                 log.info("lease %s: %s", self.lease.id, error.what)
                 if not turn.again(self._session.cancellation, self._wait):
@@ -141,7 +145,11 @@ class Held:
 
     def _watch(self, over: threading.Event) -> None:
         while not over.is_set():
-            if self._session.cancellation.wait(WATCH_SECONDS) and not over.is_set():
+            if not self._session.cancellation.wait(WATCH_SECONDS):
+                continue
+            if not self.asked:
+                over.wait(WATCH_SECONDS)
+            elif not over.is_set():
                 try:
                     self._provider.release(self.lease)
                 except CiRunnerError as error:

@@ -23,13 +23,14 @@ from ci_runner.providers.aws_machines import (
     leftovers,
     of_lease,
     state_of,
+    tags,
     word,
 )
 from ci_runner.providers.aws_notice import announced, spot_notice_command
 from ci_runner.providers.aws_offers import Catalogue, offers, regions_of, types_of
 from ci_runner.providers.choice import region_of
 from ci_runner.providers.connections import Connections
-from ci_runner.providers.identity import MARKED, label_value, shifted
+from ci_runner.providers.identity import MARKED, check_holder, keyed, label_value, shifted
 from ci_runner.providers.leases import check_lease
 from ci_runner.providers.ways import Ways, ways
 from ci_runner.remote.machine import Host, plain_key, ssh_port, ssh_user
@@ -112,15 +113,22 @@ class Ec2Provider:
         region = str(region_of(zone))
         keys = self._ways.keys(lease)
         lease = dataclasses.replace(
-            lease, zone=zone, spot=offer.spot, price_per_hour=offer.price_per_hour, machine=offer.machine
+            keyed(lease, keys.public),
+            zone=zone,
+            spot=offer.spot,
+            price_per_hour=offer.price_per_hour,
+            machine=offer.machine,
         )
         there = self._launcher.live(region, lease)
         if there is None:
             ahead = self._aws.clock.ahead
             lease = shifted(self._launcher.create(shifted(lease, ahead), region, keys), -ahead)
-        elif word(there) in ("stopping", "stopped"):
-            self.start(lease)
+        else:
+            check_holder(tags(there), lease)
+            if word(there) in ("stopping", "stopped"):
+                self.start(lease)
         instance = self._launcher.await_running(lease, region, deadline)
+        check_holder(tags(instance), lease)  # of two runs that began together one made it
         lease = self._described(lease, instance, keys)
         host = Host(
             address=lease.address or "",

@@ -14,7 +14,7 @@ from ci_runner.errors import CiRunnerError
 from ci_runner.github.commands import one_line
 from ci_runner.model import Lease, OfferAttempt
 from ci_runner.providers.choice import Choice, GiveUp, Limit, Next, arrange, failure_of
-from ci_runner.providers.failures import ProviderError
+from ci_runner.providers.failures import ProviderError, TakenError
 
 if TYPE_CHECKING:
     from ci_runner.execution.session import Cancellation
@@ -168,6 +168,10 @@ class _Search:
                 self._target, offer, self._source, seconds=max(1.0, self._deadline - began)
             )
             self._cancellation.check()
+        except TakenError as error:
+            self._target = None
+            self._tell(offer, began, error)
+            raise
         except CiRunnerError as error:
             self._cancellation.check()  # an error that the cancellation caused is not the machine's
             self._tell(offer, began, error)

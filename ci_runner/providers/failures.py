@@ -44,6 +44,10 @@ class Failure:
     retry_after: float | None = None  # seconds, if the provider named them
 
 
+class TakenError(MachineError):
+    """Another run has a machine under the same lease id. It is that run's: whoever gets this error gives nothing back."""
+
+
 class ProviderError(MachineError):
     """A machine could not be had; `failure` says why in a form that decides what comes next."""
 

@@ -20,7 +20,7 @@ from ci_runner.providers.gcp_client import Tpus
 from ci_runner.providers.gcp_failures import error_of, failure_of
 from ci_runner.providers.gcp_launch import enqueue, node_of
 from ci_runner.providers.gcp_nodes import GONE_STATES, Found, Places, node_id, state_of, words_of
-from ci_runner.providers.identity import LEASE, MARKED, label_value, shifted
+from ci_runner.providers.identity import LEASE, MARKED, check_holder, keyed, label_value, shifted
 from ci_runner.providers.leases import check_lease
 from ci_runner.providers.prices import price_per_hour
 from ci_runner.providers.tpu_types import tpu_type
@@ -126,7 +126,7 @@ class TpuProvider:
         keys = self._ways.keys(lease)
         user = ssh_user(lease, self._environ, USER)
         lease = dataclasses.replace(
-            lease,
+            keyed(lease, keys.public),
             zone=offer.zone or "",
             spot=offer.spot,
             price_per_hour=offer.price_per_hour,
@@ -192,6 +192,7 @@ class TpuProvider:
             text = f"a node called {node.id} is there and does not bear the lease's label"
             failure = Failure(kind=Kind.CONFIGURATION, scope=Scope.ZONE, text=text, code=google.EXISTS)
             raise ProviderError(failure, where=str(lease.zone))
+        check_holder(node.labels, lease)
         if node.state in GONE_STATES:
             raise taken(node)
         if node.state == "STOPPED":
@@ -203,6 +204,7 @@ class TpuProvider:
         while True:
             node = self._places.node(parent, lease.id)
             if node is not None:
+                check_holder(node.labels, lease)
                 if node.state == "READY" and node.endpoints:
                     return node
                 if node.state in GONE_STATES:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Mapping
 
 from ci_runner.model import Lease, LeaseState, MachineSpec
+from ci_runner.providers.failures import TakenError
 
 PREFIX = "ci-runner-"
 LEASE = f"{PREFIX}lease"
@@ -18,6 +20,7 @@ EXPIRES = f"{PREFIX}expires"
 CREATED = f"{PREFIX}created"
 TEAM = f"{PREFIX}team"
 JOB = f"{PREFIX}job"  # the GitHub job, and the call, that leased it: ci_runner/github/job.py
+KEY = f"{PREFIX}key"  # of the public key that its run logs in with: another run cannot use the machine
 MARKED = f"{PREFIX}reap"  # when the reaper first saw it expired
 MAX_VALUE = 63
 _UNFIT = re.compile(r"[^a-z0-9_-]+")
@@ -38,10 +41,28 @@ def labels_of(lease: Lease) -> dict[str, str]:
         SUITE: label_value(lease.suite),
         TEAM: label_value(lease.labels.get("team", "")),
         JOB: label_value(lease.labels.get("job", "")),
+        KEY: lease.labels.get("key", ""),
         CREATED: str(int(lease.created_at)),
         EXPIRES: str(int(lease.expires_at)),
     }
     return {name: value for name, value in labels.items() if value}
+
+
+def keyed(lease: Lease, public: str) -> Lease:
+    """The lease with what tells its machine from one that another run makes under the same id."""
+    digest = hashlib.sha256(public.encode()).hexdigest()[:16]
+    return dataclasses.replace(lease, labels={**lease.labels, "key": digest})
+
+
+def check_holder(labels: Mapping[str, str], lease: Lease) -> None:
+    """Raise TakenError if what bears these labels belongs to another run, whose lease has the same id."""
+    own = labels_of(lease)
+    if any(labels.get(name, own.get(name)) != own.get(name) for name in (RUN, KEY)):
+        raise TakenError(
+            f"another run has a machine under the lease id {lease.id}",
+            where=lease.zone,
+            fix="start this run again, ids are random; the machine is left to the run that has it",
+        )
 
 
 def shifted(lease: Lease, seconds: float) -> Lease:

@@ -30,7 +30,7 @@ from ci_runner.providers.base import Offer, Source
 from ci_runner.providers.book import Book
 from ci_runner.providers.choice import UNKNOWN_LIMIT, Choice, GiveUp, Next, arrange, failure_of, region_of
 from ci_runner.providers.failover import Leased, lease_machine
-from ci_runner.providers.failures import Failure, Kind, ProviderError, Scope
+from ci_runner.providers.failures import Failure, Kind, ProviderError, Scope, TakenError
 from ci_runner.providers.fake import FakeProvider
 from tests.job_kit import make_lease
 
@@ -641,3 +641,12 @@ def test_a_lease_whose_time_is_over_asks_for_nothing(world: World) -> None:
     with pytest.raises(MachineError, match=r"no time left to get a machine: the lease's time \(60 minutes"):
         world.get(B, deadline=9000.0)
     assert world.said == []
+
+
+def test_a_machine_that_another_run_has_under_the_same_id_is_not_given_back(world: World) -> None:
+    world.provider.fail_next = [refusal(Kind.STOCKOUT), TakenError("another run has a machine")]
+    with pytest.raises(TakenError):
+        world.get()
+    assert world.provider.released == [world.lease.id]  # after the first try, and not after the second
+    assert [tried.text for tried in world.said][1:] == ["another run has a machine"]
+    assert list(world.book.open()) == []

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ci_runner.model import LeaseState
-from ci_runner.providers.identity import EXPIRES, LEASE, MARKED, label_value, labels_of, lease_from, marked_at
+from ci_runner.providers.failures import TakenError
+from ci_runner.providers.identity import (
+    EXPIRES,
+    KEY,
+    LEASE,
+    MARKED,
+    RUN,
+    check_holder,
+    keyed,
+    label_value,
+    labels_of,
+    lease_from,
+    marked_at,
+)
 from tests.job_kit import make_lease
 
 VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -65,3 +79,25 @@ def test_what_does_not_bear_our_mark_is_not_ours_and_a_lost_date_means_expired()
         )
         assert found is not None
         assert found.expires_at == 7.0
+
+
+def test_a_machine_of_the_same_run_and_key_is_its_own() -> None:
+    lease = keyed(make_lease(), "ssh-ed25519 AAAA")
+    check_holder(labels_of(lease), lease)
+    check_holder({LEASE: lease.id}, lease)  # made by hand, or before machines bore this
+
+
+@pytest.mark.parametrize(("name", "value"), [(RUN, "20260101-000000-0000"), (KEY, "0123456789abcdef")])
+def test_a_machine_of_another_run_with_the_same_lease_id_is_refused(name: str, value: str) -> None:
+    lease = keyed(make_lease(), "ssh-ed25519 AAAA")
+    with pytest.raises(TakenError, match=lease.id) as caught:
+        check_holder({**labels_of(lease), name: value}, lease)
+    assert caught.value.exit_code == 8
+    assert "start this run again" in str(caught.value.fix)
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_every_key_has_a_label_of_its_own_that_clouds_take(one: str, other: str) -> None:
+    first, second = (labels_of(keyed(make_lease(), each))[KEY] for each in (one, other))
+    assert label_value(first) == first
+    assert (first == second) == (one == other)

@@ -37,6 +37,7 @@ from ci_runner.model import (
 )
 from ci_runner.providers.base import Offer, Source
 from ci_runner.providers.book import Book
+from ci_runner.providers.failures import TakenError
 from ci_runner.providers.fake import FakeProvider
 from ci_runner.remote.base import Completed, Job, JobStatus, Shell
 from ci_runner.remote.fake import FakeShell, Scripted
@@ -627,6 +628,14 @@ def test_what_was_never_asked_for_is_not_given_back_either(stage: Stage) -> None
     (problem,) = result.problems
     assert "there is no such type" in problem.text
     assert result.findings == ()
+
+
+def test_what_another_run_has_under_the_same_id_is_not_given_back(stage: Stage) -> None:
+    stage.cloud.fail_next = [TakenError("another run has a machine", fix="start this run again")]
+    result = stage.run()
+    assert (result.exit_code, result.leases) == (errors.MACHINE, ())
+    assert "another run has a machine" in result.problems[0].text
+    assert stage.cloud.released == []
 
 
 def test_a_machine_that_cannot_be_used_is_its_fault(stage: Stage) -> None:
