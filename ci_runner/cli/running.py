@@ -25,9 +25,10 @@ from ci_runner.config.kept import settings_at
 from ci_runner.config.places import TEAM_FILE
 from ci_runner.config.settings import Settings
 from ci_runner.errors import UsageError
+from ci_runner.execution.clock import HERE
 from ci_runner.execution.folder import RunFolder, default_folder, new_run_id
 from ci_runner.execution.run import OneAtATime, in_ci
-from ci_runner.execution.session import Session, steady
+from ci_runner.execution.session import Session
 from ci_runner.github.commands import one_line
 from ci_runner.github.event import find_event
 from ci_runner.model import Event, Plan, Runner, RunResult, Selection, Shard, Suite
@@ -242,10 +243,9 @@ def session_of(
     from ci_runner.report.terminal import TerminalListener
 
     check_machine(settings, machine)
-    clock = steady()
-    now = clock()
+    now = HERE()
     run_id = new_run_id(now)
-    listener = TerminalListener(stream, color=None, live_output=live, environ=os.environ, clock=clock)
+    listener = TerminalListener(stream, color=None, live_output=live, environ=os.environ, clock=HERE)
     return Session(
         run_id=run_id,
         folder=RunFolder(out.absolute() if out else default_folder(settings.root, run_id)),
@@ -268,7 +268,7 @@ def session_of(
         when_busy=cache(load_meanwhile),
         repository=os.environ.get("GITHUB_REPOSITORY") or settings.name,
         today=datetime.fromtimestamp(now, UTC).date(),
-        clock=clock,
+        clock=HERE,
     )
 
 

@@ -38,6 +38,7 @@ WORKERS = "workers"  # in an attempt's folder: what each host of a slice wrote
 FETCH_LIMIT = 256 * 1024 * 1024
 STATUS_LIMIT = 4 * 1024 * 1024
 MOST_FILES = 10_000  # of the shell runner: one for each of its targets
+FULL_BYTES = 1 << 20  # with less room than this nothing can be kept
 AT_ONCE = 500  # paths in one command line
 REMOVE = 'for path; do if [ -L "$path" ] || ! [ -d "$path" ]; then rm -f -- "$path" || exit 1; fi; done'
 
@@ -312,6 +313,8 @@ def judge_end(
     elif sidecar and attempt.runner is Runner.PYTHON and not has_session(folder / "sidecar.jsonl"):
         state = AttemptState.RUNNER_FAILED
         reason = f"pytest ended (exit {status.exit_code}) before the sidecar plugin was loaded"
+    if status.exit_code and (full := disk_trouble(status)):
+        reason = f"{reason}; {full}" if reason else full
     return dataclasses.replace(
         attempt,
         state=state,
@@ -319,6 +322,17 @@ def judge_end(
         exit_code=status.exit_code,
         usage=Usage(cpu_seconds=status.cpu_seconds, peak_memory_bytes=status.peak_memory_bytes),
     )
+
+
+def disk_trouble(status: JobStatus) -> str | None:
+    """What the end of a job tells of the disk of its machine; None if that is no news."""
+    if status.log_error:
+        what = f"the machine could not keep its output: {status.log_error}"
+    elif status.disk_free_bytes is not None and status.disk_free_bytes < FULL_BYTES:
+        what = "the disk of the machine is full"
+    else:
+        return None
+    return f"{what} (make room there, or have one with a larger disk)"
 
 
 def signal_name(number: int) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from ci_runner.errors import CANCELLED, Cancelled
+from ci_runner.execution.clock import HERE
 from ci_runner.execution.turns import Turns
 from ci_runner.model import Runner, Shard
 
@@ -23,21 +23,6 @@ if TYPE_CHECKING:
     from ci_runner.execution.listener import Listener
     from ci_runner.providers.base import Provider, Source
     from ci_runner.providers.book import Book
-
-
-def steady(
-    wall: Callable[[], float] = time.time, ticks: Callable[[], float] | None = None
-) -> Callable[[], float]:
-    """A clock that shows what time it is and runs on evenly, whatever is done to this machine's meanwhile."""
-    ticks = ticks or _ticks
-    ahead = wall() - ticks()
-    return lambda: ahead + ticks()
-
-
-def _ticks() -> float:
-    """Seconds since whenever, those included in which the machine slept: a leased one does not sleep."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)  # of Linux alone
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Cancellation:
@@ -121,4 +106,4 @@ class Session:
     today: date
     secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)  # suite → its secrets
     caches: Shelf | None = None  # where folders of leased machines are kept from run to run
-    clock: Callable[[], float] = field(default_factory=steady)
+    clock: Callable[[], float] = field(default_factory=lambda: HERE)

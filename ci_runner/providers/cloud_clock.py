@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+
+from ci_runner.execution import clock as clocks
 
 GRAIN = 60.0  # seconds: less is the way of the answer, and means nothing to a lease
 
@@ -18,9 +19,9 @@ class CloudClock:
     Later ones change nothing: the same request repeated has to be the same, with the times in its labels.
     """
 
-    def __init__(self, cloud: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, cloud: str, clock: Callable[[], float] | None = None) -> None:
         self._cloud = cloud
-        self._clock = clock
+        self._clock = clock or clocks.HERE
         self._ahead: float | None = None
 
     @property

@@ -45,6 +45,8 @@ class JobStatus:
     cpu_seconds: float | None = None
     peak_memory_bytes: int | None = None
     processes_left: int = 0  # processes that outlived the command and were ended with it
+    log_error: str | None = None  # why its output could not be kept there
+    disk_free_bytes: int | None = None  # when it ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

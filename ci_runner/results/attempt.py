@@ -253,7 +253,8 @@ def _of_exit(log: SidecarLog, cases: Sequence[CaseResult], attempt: Attempt) -> 
     """Exit code against cases and against what pytest said it would exit with."""
     code = attempt.exit_code
     if log.exit_status is None and log.sessions:
-        text = f"the process ended (exit {code}) before pytest had finished: something in the tests ended it"
+        text = f"the process ended (exit {code}) before pytest had finished: "
+        text += attempt.reason or "something in the tests ended it"
         return [Problem(kind="exit-code", text=text, file=attempt.log)]
     if log.exit_status is not None and code != log.exit_status:
         text = f"pytest finished with {log.exit_status}, and its process ended with {code}"

@@ -294,15 +294,16 @@ def test_a_disk_that_fills_up_on_the_machine_loses_no_result_that_was_there(
 
     monkeypatch.setattr(clouds.world.hall, "boot", small)
     text = "import pytest\n\n@pytest.mark.parametrize('number', range(1000))\ndef test_number(number): pass\n"
-    clouds.project.write({"tests/test_a.py": text})
+    loud = f"def pytest_report_header():\n    return 'a long story ' * {limit // 10}\n"
+    clouds.project.write({"tests/test_a.py": text, "tests/conftest.py": loud})
     ended = clouds.run("--machine", "tpu")
     assert clouds.left() == []
     suite = clouds.project.load("results.json")["suites"][0]
     assert suite["failed"] == suite["errored"] == 0
     assert 0 < suite["passed"] < suite["tests"] == 1000
     assert ended.code == 9, ended
-    log = (clouds.project.last_run() / "logs" / "unit.1.log").read_text()
-    assert "File too large" in log
+    assert "the machine could not keep its output: File too large (make room there" in ended.out
+    assert "something in the tests ended it" not in ended.out
 
 
 # -- machines that do not come, and that go

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ci_runner.execution.attempt import FULL_BYTES
 from ci_runner.execution.onboard import supervise
 from ci_runner.remote import local
 from ci_runner.remote.jobs import job_document
@@ -514,6 +515,9 @@ except OSError:
         found = status_file(small)
         assert status.exit_code == 4
         assert (found["exit_code"], found["log_error"]) == (4, "No space left on device")
+        assert status.log_error == "No space left on device"
+        assert status.disk_free_bytes is not None
+        assert status.disk_free_bytes < FULL_BYTES
         assert found["log_dropped_bytes"] > 0
     finally:
         subprocess.run(["umount", str(small)], check=True)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci_runner.execution import clock as clocks
 from ci_runner.providers.cloud_clock import CloudClock
 from ci_runner.providers.identity import MARKED, PREFIX, labels_of, lease_from, marked_at, shifted
 from tests.report_samples import START, lease
@@ -31,6 +32,14 @@ def test_whole_minutes_of_the_first_date_count(there: float, ahead: float) -> No
     assert clock.ahead == ahead
     clock.heard(formatdate(START + 7 * HOUR, usegmt=True))
     assert clock.ahead == ahead
+
+
+def test_it_is_compared_with_the_clock_by_which_leases_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clock may be set right between the beginning of a run and the first answer of its cloud."""
+    monkeypatch.setattr(clocks, "HERE", lambda: START)
+    clock = CloudClock("the cloud")
+    clock.heard(formatdate(START + HOUR, usegmt=True))
+    assert clock.ahead == HOUR
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Mon, 99 Nov 2026 00:00:00 GMT"])

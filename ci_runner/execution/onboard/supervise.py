@@ -715,7 +715,17 @@ class Supervisor:
             "log_bytes": self.log.total,
             "log_dropped_bytes": self.log.dropped,
             "log_error": self.log.error,
+            "disk_free_bytes": free_bytes(self.job["folder"]),
         }
+
+
+def free_bytes(folder: str) -> int | None:
+    """What is left of the disk for a job; None if nobody can say."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
 
 def stack_sessions(path: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ci_runner.execution.session import steady
+from ci_runner.execution.clock import steady
 
 
 def test_it_shows_the_time_and_runs_on_when_the_clock_is_put_back() -> None:
