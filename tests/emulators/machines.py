@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -30,9 +30,6 @@ MARK = "CI_RUNNER_MACHINE"  # in the environment of everything that runs on a ma
 START_SECONDS = 20.0
 END_SECONDS = 10.0
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-
-# enough of both kinds for every type; a test that wants a sick machine takes some away
-DEVICES = [f"{kind}{number}" for kind in ("accel", "nvidia") for number in range(8)]
 
 STAND_INS = {
     "systemctl": """
@@ -171,14 +168,15 @@ class Machines:
         boot_script: str | None = None,
         user_metadata: Mapping[str, str] | None = None,
         home: Path | None = None,
+        devices: Iterable[str] = (),
     ) -> LoopbackMachine:
         """Switch a machine on and return when its server listens; the boot script, if any, runs on meanwhile.
 
-        `user_metadata` may hold `ssh-keys`, lines of `user:key` that the clouds' guest agents authorise. A machine
-        that was stopped keeps its address and its files.
+        `user_metadata` may hold `ssh-keys`, lines of `user:key` that the clouds' guest agents authorise. `devices` are
+        the names of its accelerators' files. A machine that was stopped keeps its address and its files.
         """
         with self._lock:
-            machine = self._machines.get(name) or self._make(name, home)
+            machine = self._machines.get(name) or self._make(name, home, devices)
             if machine.is_running:
                 raise ValueError(f"machine {name} runs already")
             for line in (user_metadata or {}).get("ssh-keys", "").splitlines():
@@ -253,7 +251,7 @@ class Machines:
                 os.close(self._events_fd)
                 self._events_fd = -1
 
-    def _make(self, name: str, home: Path | None) -> LoopbackMachine:
+    def _make(self, name: str, home: Path | None, devices: Iterable[str]) -> LoopbackMachine:
         folder = self.folder / name
         machine = LoopbackMachine(
             name=name,
@@ -264,7 +262,7 @@ class Machines:
         )
         for path in (folder / "bin", folder / "ssh", folder / "dev", machine.home / ".ssh"):
             path.mkdir(parents=True, exist_ok=True)
-        for device in DEVICES:
+        for device in devices:
             (folder / "dev" / device).touch()
         (machine.home / ".ssh").chmod(0o700)
         words = {

@@ -286,8 +286,8 @@ def test_a_disk_that_fills_up_on_the_machine_loses_no_result_that_was_there(
     code += "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     hall = LoopbackHall(clouds.machines)
 
-    def small(name: str, metadata: Mapping[str, str]) -> LoopbackMachine:
-        machine = hall.boot(name, metadata)
+    def small(name: str, metadata: Mapping[str, str], chips: int) -> LoopbackMachine:
+        machine = hall.boot(name, metadata, chips)
         program = machine.folder / "bin" / "python3"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -c {shlex.quote(code)} "$@"\n')
         return machine

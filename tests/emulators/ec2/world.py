@@ -21,6 +21,7 @@ os.environ["MOTO_AMIS_PATH"] = str(
 import moto.backends
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.instance_types import INSTANCE_TYPES
 from moto.ec2.models.instances import StateReason
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
@@ -238,7 +239,8 @@ class World:
         address = f"127.77.{next(self._ids) % 250}.{1 + len(self._scripts) % 250}"
         if self.machines is not None:
             first = instance.state == "pending"
-            address = self.machines.start(name, self._scripts[name] if first else None).address
+            script = self._scripts[name] if first else None
+            address = self.machines.start(name, script, devices=gpus_of(instance.instance_type)).address
         instance.nics[0].public_ip = address
         self.put(name, "running")
 
@@ -405,3 +407,10 @@ class World:
             act()
         else:
             self._due.append((self._clock() + seconds, act))
+
+
+def gpus_of(kind: str) -> list[str]:
+    """The files of a type's NVIDIA GPUs, as moto's copy of EC2's own list counts them."""
+    found = INSTANCE_TYPES.get(kind, {}).get("GpuInfo", {}).get("Gpus", [])
+    count = sum(each["Count"] for each in found if each["Manufacturer"] == "NVIDIA")
+    return [f"nvidia{number}" for number in range(count)]

@@ -13,9 +13,10 @@ class LoopbackHall:
     def __init__(self, machines: Machines) -> None:
         self._machines = machines
 
-    def boot(self, name: str, metadata: Mapping[str, str]) -> LoopbackMachine:
+    def boot(self, name: str, metadata: Mapping[str, str], chips: int) -> LoopbackMachine:
         """Start a worker; its boot script runs on."""
-        return self._machines.start(name, metadata.get("startup-script"), metadata)
+        devices = [f"accel{number}" for number in range(chips)]
+        return self._machines.start(name, metadata.get("startup-script"), metadata, devices=devices)
 
     def kill(self, name: str) -> None:
         """Switch a worker off and forget it."""

@@ -22,6 +22,9 @@ MUTABLE = ("description", "labels", "metadata", "tags", "networkConfig.enableExt
 DELETED = {"code": 1, "message": "The node was deleted"}
 
 
+COUNT_CORES = ("v2-", "v3-", "v4-", "v5p-")  # in their names, two for a chip; newer ones count chips
+
+
 class Booted(Protocol):
     """A machine that a node consists of."""
 
@@ -34,8 +37,8 @@ class Booted(Protocol):
 class Hall(Protocol):
     """Where machines come from: tests/emulators/machines.py, or nothing at all."""
 
-    def boot(self, name: str, metadata: Mapping[str, str]) -> Booted:
-        """Start a machine with a node's metadata."""
+    def boot(self, name: str, metadata: Mapping[str, str], chips: int) -> Booted:
+        """Start a machine with a node's metadata and so many chips."""
         ...
 
     def kill(self, name: str) -> None:
@@ -381,11 +384,12 @@ class World:
             node.addresses = [f"10.0.{len(self.nodes)}.{number}" for number in range(node.hosts)]
         else:
             metadata = node.body.get("metadata", {})
+            chips = chips_of(node.kind) // node.hosts
             for number in range(node.hosts):
                 if (node.id, number) in self.deaf:
                     node.addresses.append("127.255.255.254")  # nobody listens there
                     continue
-                node.addresses.append(self.hall.boot(f"{node.id}-w{number}", metadata).address)
+                node.addresses.append(self.hall.boot(f"{node.id}-w{number}", metadata, chips).address)
         node.state = "READY"
         if node.id not in self.never_done:
             self.operations.end(node.operation, response=self.response(node))
@@ -398,8 +402,11 @@ class World:
 
 def hosts_of(kind: str) -> int:
     """Machines of a slice, told apart from the product's own arithmetic."""
-    generation, _, number = kind.partition("-")
-    size = int(number)
-    chips = size // 2 if generation in ("v2", "v3", "v4", "v5p") else size
-    single = 4 if generation in ("v2", "v3", "v4", "v5p") else 8
+    chips, single = chips_of(kind), 4 if kind.startswith(COUNT_CORES) else 8
     return 1 if chips <= single else chips // 4
+
+
+def chips_of(kind: str) -> int:
+    """Chips of a slice, likewise."""
+    size = int(kind.partition("-")[2])
+    return size // 2 if kind.startswith(COUNT_CORES) else size
