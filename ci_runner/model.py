@@ -212,6 +212,7 @@ class Suite:
     coverage_minimum_changed: float | None = None  # percent of the lines that a change touches
     base: str | None = None  # the configured suite that this one is a matrix variant of
     axes: Mapping[str, str] = field(default_factory=dict)
+    configuration: str | None = None  # the file that --config named; None: found where it usually is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

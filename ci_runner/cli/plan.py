@@ -112,10 +112,10 @@ def _settings(arguments: Namespace, environ: Mapping[str, str]) -> Settings:
         Path.cwd(), environ=environ, config_file=Path(arguments.config) if arguments.config else None
     )
     if settings.suites:
-        return settings
+        return settings.named(arguments.config)
     from ci_runner.config.detect import unconfigured_suites
 
-    return dataclasses.replace(settings, suites=unconfigured_suites(settings.root))
+    return dataclasses.replace(settings, suites=unconfigured_suites(settings.root)).named(arguments.config)
 
 
 def _event(arguments: Namespace, settings: Settings, environ: Mapping[str, str]) -> Event:

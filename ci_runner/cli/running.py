@@ -48,7 +48,7 @@ def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
     settings = settings_at(Path.cwd(), environ=os.environ, config_file=Path(config) if config else None)
     if test_paths:
         suite = Suite(name="test-path", title="--test-path", tests=tuple(test_paths))
-        return dataclasses.replace(settings, suites={suite.name: suite})
+        return dataclasses.replace(settings, suites={suite.name: suite}).named(config)
     if not settings.suites:
         from ci_runner.config.detect import unconfigured_suites
 
@@ -68,7 +68,7 @@ def settings_of(config: str | None, test_paths: Sequence[str]) -> Settings:
             f"no {TEAM_FILE} here: running {one_line(what)} (write one with: ci-runner init)", file=sys.stderr
         )
         settings = dataclasses.replace(settings, suites=found)
-    return settings
+    return settings.named(config)
 
 
 def event_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -146,3 +147,8 @@ class Settings:
     fetched_from: tuple[str, ...] = ()  # the files that were read, in order
     origins: Mapping[str, Origin] = field(default_factory=dict)  # "suites.unit.timeout" → origin
     values: Mapping[str, object] = field(default_factory=dict)  # the same keys → the value as configured
+
+    def named(self, file: str | None) -> Settings:
+        """The same, its suites marked with the configuration that a person named to get them."""
+        suites = {name: dataclasses.replace(suite, configuration=file) for name, suite in self.suites.items()}
+        return dataclasses.replace(self, suites=suites) if file else self

@@ -166,7 +166,13 @@ def reproduce(selection: Selection, test: str | None = None) -> str:
     words = (
         [f"--test-path {shell_word(path)}" for path in suite.tests] if ad_hoc else [shell_word(suite.name)]
     )
+    if suite.configuration:
+        words.append(_option("--config", suite.configuration))
     if test is not None and suite.command is None:
-        only = "--only=" if test.startswith("-") else "--only "
-        words.append(only + shell_word(test))
+        words.append(_option("--only", test))
     return " ".join(["ci-runner run", *words])
+
+
+def _option(name: str, value: str) -> str:
+    """An option and its value, which may look like an option itself."""
+    return f"{name}{'=' if value.startswith('-') else ' '}{shell_word(value)}"

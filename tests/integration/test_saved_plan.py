@@ -73,6 +73,22 @@ def test_a_saved_plan_is_not_decided_again(tmp_path: Path) -> None:
     assert 'machine "elsewhere"' in project.ci("run", "--plan", "plan.json").err
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_what_runs_a_test_again_names_the_configuration_that_was_named(saved: bool, tmp_path: Path) -> None:
+    project = make_project(tmp_path, {"tests/test_a.py": "def test_bad(): assert False\n"}, configuration="")
+    (project.root / "other.toml").write_text('[suites.unit]\ntests = ["tests"]\n')
+    words = ["unit", "--config", "other.toml"]
+    if saved:
+        assert project.ci("plan", *words, "--save-plan", "plan.json").code == 0
+        words = ["--plan", "plan.json", *words[1:]]
+    ended = project.ci("run", *words)
+    assert ended.code == 1, ended
+    (again,) = [line for line in ended.out.splitlines() if "again: " in line]
+    command = again.partition("again: ci-runner ")[2]
+    assert command == "run unit --config other.toml --only tests/test_a.py::test_bad"
+    assert project.ci(*command.split()).code == 1
+
+
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_a_flag_that_history_turned_off_is_off(command: str, tmp_path: Path) -> None:
     project = make_project(tmp_path, {"tests/test_a.py": "def test_a(): pass\n"}, configuration=FLAG)

@@ -59,6 +59,8 @@ def test_the_command_that_runs_a_test_again() -> None:
     )
     ad_hoc = dataclasses.replace(plain, suite=samples.suite("test-path", tests=("tests", "more tests")))
     assert words.reproduce(ad_hoc, "t") == "ci-runner run --test-path tests --test-path 'more tests' --only t"
+    named = dataclasses.replace(plain, suite=samples.suite(configuration="a b/other.toml"))
+    assert words.reproduce(named, "t") == "ci-runner run unit --config 'a b/other.toml' --only t"
     command = dataclasses.replace(plain, suite=samples.suite("go", command="go test ./..."))
     assert words.reproduce(command, "t") == "ci-runner run go"
 
