@@ -491,7 +491,7 @@ def test_an_error_that_no_other_offer_would_help_is_raised_at_once(world: World)
     world.provider.fail_next = [UsageError("git does not trust this")]
     with pytest.raises(UsageError):
         world.get()
-    assert [tried.failure for tried in world.said] == ["error"]
+    assert [(tried.failure, tried.text) for tried in world.said] == [("error", "git does not trust this")]
     assert world.provider.leases() == []
 
 
@@ -565,6 +565,7 @@ def test_what_cannot_be_given_back_stops_the_search_and_stays_in_the_book(world:
         world.get()
     assert f"ci-runner machines release {world.lease.id}" in str(caught.value.fix)
     assert len(world.said) == 1
+    assert world.now == 1000.0 + 2 * (1.0 + 2.0)  # twice three tries, and no pause after the last of three
     assert [lease.id for lease in world.book.open()] == [world.lease.id]
 
 

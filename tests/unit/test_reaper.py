@@ -123,7 +123,9 @@ def lease(
         (lease(), 99.0, Step.KEEP),
         (lease(), 100.0, Step.MARK),
         (lease(mark=110), 111.0, Step.KEEP),
+        (lease(mark=110), 110.0, Step.KEEP),  # another reaper was as quick
         (lease(mark=110), 110.0 + GAP_SECONDS, Step.DELETE),
+        (lease(mark=100), 100.0 + GAP_SECONDS, Step.DELETE),
         (lease(expires=500.0, mark=110), 499.0, Step.KEEP),  # it was given more time
         (lease(expires=500.0, mark=110), 900.0, Step.MARK),  # and that is over too
         (lease(mark=5_000), 200.0, Step.MARK),  # somebody's clock was an hour fast
@@ -155,7 +157,8 @@ def test_no_machine_is_deleted_before_its_time_or_on_the_first_visit(
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"), [("7f3c-unit-00000a", True), ("My Machine", False), ("", False), ("a" * 41, False)]
+    ("name", "ours"),
+    [("7f3c-unit-00000a", True), ("My Machine", False), ("", False), ("a" * 40, True), ("a" * 41, False)],
 )
 def test_what_does_not_bear_an_id_of_ours_is_never_touched(world: World, name: str, ours: bool) -> None:
     stranger = make_lease(name, machine=TPU, created_at=0.0, expires_at=1.0)
@@ -249,6 +252,14 @@ def test_a_lease_that_cannot_be_looked_up_stays_in_the_book(world: World) -> Non
     world.provider = Mute()
     assert world.reaper().forgotten([]) == []
     assert [each.id for each in world.book.open()] == ["a-1"]
+
+
+def test_looking_up_keeps_to_the_pace(world: World) -> None:
+    for name in ("a-1", "b-2", "c-3"):
+        world.machine(name, expires=world.now)
+    found = world.reaper(Limits(per_second=0.001, burst=1)).forgotten([])
+    assert [lease.id for lease in found] == ["a-1", "b-2", "c-3"]
+    assert [round(seconds, -2) for seconds in sorted(world.slept)] == [1000.0, 2000.0]
 
 
 def test_money(world: World) -> None:
